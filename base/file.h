@@ -19,14 +19,16 @@ void hy_mapping_close(hy_mapping *mapping);
  * (false: the page cache keeps it). Both are hints and never fail. */
 void hy_mapping_advise(const hy_mapping *mapping, size_t offset, size_t size, int will_need);
 
-/* A file under a temporary name beside `path`, renamed to it by commit: a killed or failed writer leaves
- * nothing at `path`. */
+/* A file without a name (or, where the system lacks that, under a temporary name beside `path`)
+ * until commit puts it at `path`: a killed or failed writer leaves what was at `path` as it was. A
+ * device or pipe is written in place. */
 typedef struct hy_writer hy_writer;
 HY_NODISCARD hy_status hy_writer_open(const char *path, hy_writer **out);
 HY_NODISCARD hy_status hy_writer_write(hy_writer *writer, const void *data, size_t size);
 /* Bytes written so far. */
 uint64_t hy_writer_offset(const hy_writer *writer);
-/* Flushes, renames and frees. On failure the temporary file is removed and the writer freed as well. */
+/* Flushes, renames and frees. On failure the temporary file is removed and the writer freed as
+ * well. */
 HY_NODISCARD hy_status hy_writer_commit(hy_writer *writer);
 /* Removes the temporary file and frees. NULL is fine. */
 void hy_writer_abandon(hy_writer *writer);

@@ -1,4 +1,5 @@
-/* base/hash.h: 64-bit hash of bytes, for tables and page chains inside one process; not for files. */
+/* base/hash.h: 64-bit hash of bytes, for tables and page chains inside one process; not for files.
+ */
 #ifndef HY_BASE_HASH_H
 #define HY_BASE_HASH_H
 

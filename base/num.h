@@ -1,5 +1,5 @@
-/* base/num.h: checked and rounding arithmetic. Sizes that come from a file, the network or the user go
- * through the checked forms; all of them return true when the result overflowed. */
+/* base/num.h: checked and rounding arithmetic. Sizes that come from a file, the network or the user
+ * go through the checked forms; all of them return true when the result overflowed. */
 #ifndef HY_BASE_NUM_H
 #define HY_BASE_NUM_H
 
@@ -11,10 +11,12 @@
 #define HY_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define HY_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+/* *out = a + b modulo 2^64. */
 static inline bool hy_add_overflow(uint64_t a, uint64_t b, uint64_t *out) {
     return __builtin_add_overflow(a, b, out);
 }
 
+/* *out = a * b modulo 2^64. */
 static inline bool hy_mul_overflow(uint64_t a, uint64_t b, uint64_t *out) {
     return __builtin_mul_overflow(a, b, out);
 }
@@ -32,6 +34,7 @@ static inline uint64_t hy_align_up(uint64_t value, uint64_t alignment) {
     return (value + alignment - 1) & ~(alignment - 1);
 }
 
+/* Quotient rounded up, for any value. */
 static inline uint64_t hy_div_up(uint64_t value, uint64_t divisor) {
     return value / divisor + (value % divisor != 0);
 }

@@ -4,12 +4,16 @@
 
 #include "halyard/status.h"
 
-/* Formats one line of detail into the thread's buffer (truncated at 511 bytes) and returns `status`, so
- * that a failure reads `return hy_fail(HY_E_FORMAT, "%s: bad magic", path);`. */
-HY_NODISCARD hy_status hy_fail(hy_status status, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Formats one line of detail into the thread's buffer (truncated at 511 bytes). */
+void hy_detail(hy_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Puts text in front of the present detail ("model.gguf: tensor x: ...") and returns `status`. */
+/* hy_detail, then `status` as the value, so that a failure reads
+ * `return hy_fail(HY_E_FORMAT, "%s: bad magic", path);`. A macro, so that the compiler sees that what is
+ * returned is a failure (`status` is evaluated twice). */
+#define hy_fail(status, ...) (hy_detail((status), __VA_ARGS__), (status))
+
+/* Puts text in front of the present detail ("model.gguf: tensor x: ...") and returns `status`. A colon
+ * and a space go between them unless the text ends in a space. */
 HY_NODISCARD hy_status hy_fail_in(hy_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -12,8 +12,11 @@ typedef struct hy_text {
     bool failed; /* memory ran out; further additions are ignored */
 } hy_text;       /* all zero is an empty text */
 
+/* Appends formatted text. Running out of memory sets `failed` and changes nothing else. */
 void hy_text_add(hy_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Appends bytes, which may include 0. */
 void hy_text_bytes(hy_text *text, const void *bytes, size_t length);
+/* Frees the bytes and leaves an empty text. */
 void hy_text_free(hy_text *text);
 
 #endif

@@ -1,7 +1,8 @@
-/* base/thread.h: one pool of workers that run the same function side by side, with a barrier inside.
+/* base/thread.h: one pool of workers that run the same function side by side, with a barrier
+ * inside.
  *
- * The caller of hy_pool_run is worker 0. Idle workers spin for a short while (default 50 us) and then
- * park, so that a decode loop never pays for a wake-up and an idle process costs nothing. */
+ * The caller of hy_pool_run is worker 0. Idle workers spin for a short while (default 50 us) and
+ * then park, so that a decode loop never pays for a wake-up and an idle process costs nothing. */
 #ifndef HY_BASE_THREAD_H
 #define HY_BASE_THREAD_H
 
@@ -14,15 +15,16 @@ typedef struct hy_pool hy_pool;
 /* Runs on every worker; `worker` in [0, workers). */
 typedef void (*hy_pool_fn)(void *context, uint32_t worker, uint32_t workers);
 
-/* `threads` workers, the caller included; 0 means one per physical core that this process may run on
- * (affinity mask and cgroup quota respected). `cpu_mask` bit i allows cpu i, 0 means no pinning; pinned
- * workers take the mask's cpus in turn. HY_E_MEMORY, HY_E_ARGUMENT (more than 1024). */
+/* `threads` workers, the caller included; 0 means one per physical core that this process may run
+ * on (affinity mask, cgroup quota and cpu_mask respected). `cpu_mask` bit i allows cpu i, 0 means no pinning;
+ * pinned workers take the mask's cpus in turn (worker 0's is left for the caller, whose thread is
+ * not touched). HY_E_MEMORY, HY_E_ARGUMENT (more than 1024). */
 HY_NODISCARD hy_status hy_pool_new(uint32_t threads, uint64_t cpu_mask, hy_pool **out);
 void hy_pool_free(hy_pool *pool);
 uint32_t hy_pool_size(const hy_pool *pool);
 
-/* Runs `fn` on all workers and returns when all have returned. One run at a time: calls from several
- * threads wait for each other. Must not be called from inside a run. Allocates nothing. */
+/* Runs `fn` on all workers and returns when all have returned. One run at a time: calls from
+ * several threads wait for each other. Must not be called from inside a run. Allocates nothing. */
 void hy_pool_run(hy_pool *pool, hy_pool_fn fn, void *context);
 
 /* Inside a run, reached by every worker the same number of times: waits for all of them; what was
@@ -31,5 +33,8 @@ void hy_pool_barrier(hy_pool *pool);
 
 /* Physical cores this process may use, at least 1. */
 uint32_t hy_cpu_count(void);
+
+/* Logical cpus (hardware threads) this process may use, at least 1. */
+uint32_t hy_cpu_threads(void);
 
 #endif
