@@ -13,8 +13,8 @@
 #include "base/status.h"
 
 /* X(NAME, text name, elements per block, bytes per block, GGUF type number or -1)
- * A8 is the activation format: 32 int8, then a float32 scale and a float32 sum of the dequantized
- * values (scale * sum of the int8), 40 bytes; it lives in activations only and in no file. */
+ * A8 is the activation format: 32 int8, then a float32 scale and the int32 sum of the int8, 40 bytes; it
+ * lives in activations only and in no file. */
 #define HY_DTYPE_LIST(X)                                                                           \
     X(F32, "f32", 1, 4, 0)                                                                         \
     X(F16, "f16", 1, 2, 1)                                                                         \
@@ -73,12 +73,13 @@ void hy_dequantize_row(hy_dtype dtype, const void *src, float *dst, uint64_t cou
 void hy_quantize_row(hy_dtype dtype, const float *src, void *dst, uint64_t count);
 
 /* One A8 block: scale = max|x| / 127 (0 for an all-zero block), q = round to nearest even of x / scale,
- * sum = scale * (q0 + ... + q31). Every backend quantizes activations with exactly these operations in
- * float32, so that the same row gives the same bits everywhere. */
+ * sum = q0 + ... + q31 (an integer, so that offsets of weights cancel exactly). Every backend quantizes
+ * activations with exactly these operations in float32, so that the same row gives the same bits
+ * everywhere. */
 typedef struct hy_a8_block {
     int8_t q[32];
     float scale;
-    float sum;
+    int32_t sum;
 } hy_a8_block;
 
 #endif
