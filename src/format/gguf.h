@@ -56,11 +56,17 @@ typedef struct hy_gguf_tensor {
     uint64_t rows;          /* product of all dims but the innermost */
     uint64_t columns;       /* innermost dim */
     const uint8_t *data;    /* in the mapping */
-    uint64_t size;          /* bytes */
+    uint64_t size;          /* bytes; of a type with unknown blocks: up to the next tensor's data */
     uint32_t shard;         /* which mapping of a split file */
 } hy_gguf_tensor;
 
 typedef struct hy_gguf hy_gguf;
+
+/* "Q4_K", "IQ2_XXS": every tensor type that GGUF has given a number, also those without a hy_dtype;
+ * "unknown" for other numbers. Thread-safety: any thread. */
+const char *hy_gguf_tensor_type_name(uint32_t gguf_type);
+/* "u32", "string", "array"; "unknown" past the end. */
+const char *hy_gguf_value_type_name(hy_gguf_type type);
 
 /* Opens a file; of a split file any shard may be named, all must lie beside it. Metadata is the first
  * shard's. Tensors of types that this build does not know are listed with dtype NONE and refused by
@@ -101,7 +107,7 @@ const hy_gguf_tensor *hy_gguf_tensor_find(const hy_gguf *gguf, const char *name)
 void hy_gguf_tensor_advise(const hy_gguf *gguf, const hy_gguf_tensor *tensor, uint64_t offset,
                            uint64_t size, int will_need);
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 /* Metadata first, then tensor declarations, then data in the order of declaration; all of it appears
  * under `path` at finish or not at all. */
@@ -122,6 +128,8 @@ HY_NODISCARD hy_status hy_gguf_write_value(hy_gguf_writer *w, const hy_gguf_valu
 /* dim outermost first. */
 HY_NODISCARD hy_status hy_gguf_declare(hy_gguf_writer *w, const char *name, hy_dtype dtype,
                                        uint32_t rank, const uint64_t *dim);
+/* A tensor by the file's type number, copied as it is: also of a type that this build does not know. */
+HY_NODISCARD hy_status hy_gguf_declare_copy(hy_gguf_writer *w, const hy_gguf_tensor *tensor);
 /* Bytes of the declared tensors, in order, in pieces of any size. */
 HY_NODISCARD hy_status hy_gguf_write_data(hy_gguf_writer *w, const void *data, uint64_t size);
 /* Completes the file and frees the writer, also on failure. HY_E_STATE when data is missing. */
