@@ -15,6 +15,7 @@
 
 typedef struct hy_tokenizer hy_tokenizer;
 
+/* GGUF's token types (tokenizer.ggml.token_type). */
 typedef enum hy_token_kind {
     HY_TOKEN_NORMAL = 1,
     HY_TOKEN_UNKNOWN = 2,
@@ -35,8 +36,11 @@ typedef struct hy_special_tokens {
 HY_NODISCARD hy_status hy_tokenizer_new(const hy_gguf *gguf, hy_tokenizer **out);
 void hy_tokenizer_free(hy_tokenizer *tokenizer);
 
+/* Number of tokens; ids are below it. */
 uint32_t hy_tokenizer_size(const hy_tokenizer *tokenizer);
+/* Owned by the tokenizer. */
 const hy_special_tokens *hy_tokenizer_special(const hy_tokenizer *tokenizer);
+/* HY_TOKEN_UNUSED for an id out of range. */
 hy_token_kind hy_tokenizer_kind(const hy_tokenizer *tokenizer, int32_t id);
 /* The token's text as the vocabulary spells it. Empty for an id out of range. */
 hy_span hy_tokenizer_spelling(const hy_tokenizer *tokenizer, int32_t id);
@@ -55,20 +59,23 @@ typedef enum hy_tokenize_flags {
 HY_NODISCARD hy_status hy_tokenize(const hy_tokenizer *tokenizer, const char *text, size_t length,
                                    unsigned flags, int32_t *ids, size_t capacity, size_t *count);
 
-/* Streaming decode: bytes come out as soon as they are whole UTF-8 characters; an incomplete tail waits
- * for the next token. Plain struct, no heap. */
+/* Streaming decode: bytes come out as soon as they are whole UTF-8 characters; an incomplete tail
+ * waits for the next token. Plain struct, no heap. */
 typedef struct hy_detokenizer {
     const hy_tokenizer *tokenizer;
-    bool special;    /* write control tokens' text too */
-    bool started;    /* the dummy prefix space was dropped already */
+    bool special; /* write control tokens' text too */
+    /* The dummy prefix space was dropped already. Set it to true after hy_detokenizer_start to
+     * decode a continuation, whose first space is a real one. */
+    bool started;
     uint8_t pending[8];
     uint8_t pending_count;
 } hy_detokenizer;
 
+/* At the start of a text; `special` writes the text of control tokens too. */
 void hy_detokenizer_start(hy_detokenizer *detokenizer, const hy_tokenizer *tokenizer, bool special);
 /* Writes what id adds, at most `capacity` bytes, and the number written to *length (no terminator).
- * HY_E_LIMIT when capacity is too small (hy_tokenizer_longest() + 8 always suffices), nothing changed.
- * Malformed bytes come out as U+FFFD. */
+ * HY_E_LIMIT when capacity is too small (hy_tokenizer_longest() + 8 always suffices), nothing
+ * changed. Malformed bytes come out as U+FFFD. */
 HY_NODISCARD hy_status hy_detokenize_next(hy_detokenizer *detokenizer, int32_t id, char *text,
                                           size_t capacity, size_t *length);
 /* What is still pending, as U+FFFD; at most 24 bytes. */
