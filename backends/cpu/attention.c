@@ -1,0 +1,49 @@
+/* backends/cpu/attention.c: the table of attention kernels. The dtype in a name is that of k_cache; q, out
+ * and v_cache may have any that op.def allows. */
+#include "backends/cpu/attention.h"
+
+#define FLAGS (HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_INVARIANT)
+
+static uint64_t workspace(const hy_op *op, uint32_t workers) {
+    const att_shape shape = att_shape_of(op, workers);
+    return (shape.scratch * workers + shape.partials) * sizeof(float);
+}
+
+#define KEYS(name, NAME)                                                                           \
+    static bool keys_##name(const hy_op *op) {                                                     \
+        return op->operand[HY_ATTENTION_k_cache].dtype == HY_DTYPE_##NAME;                         \
+    }
+KEYS(f32, F32)
+KEYS(f16, F16)
+KEYS(bf16, BF16)
+KEYS(q8_0, Q8_0)
+
+#define ROW(type, isa_bits, isa_name)                                                              \
+    {.name = "cpu.attention." #type "." #isa_name,                                                 \
+     .kind = HY_OP_ATTENTION,                                                                      \
+     .isa = isa_bits,                                                                              \
+     .flags = FLAGS,                                                                               \
+     .in_place = 1u << HY_ATTENTION_q,                                                             \
+     .accuracy = 16,                                                                               \
+     .accepts = keys_##type,                                                                       \
+     .phase = {cpu_attention_##isa_name, cpu_attention_join_##isa_name},                           \
+     .workspace = workspace},
+
+#if defined(__x86_64__)
+#define ROWS(type)                                                                                 \
+    ROW(type, CPU_AVX2 | CPU_AVX512, avx512)                                                       \
+    ROW(type, CPU_AVX2, avx2)                                                                      \
+    ROW(type, CPU_GENERIC, generic)
+#else
+#define ROWS(type) ROW(type, CPU_GENERIC, generic)
+#endif
+
+// clang-format off
+const cpu_variant cpu_attention_variants[] = {
+    ROWS(f32)
+    ROWS(f16)
+    ROWS(bf16)
+    ROWS(q8_0)
+    {.name = NULL},
+};
+// clang-format on

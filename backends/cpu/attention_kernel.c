@@ -1,0 +1,608 @@
+/* backends/cpu/attention_kernel.c: HY_OP_ATTENTION, compiled once per ISA. See attention.h for the division
+ * of work and hal/ops.h for the meaning.
+ *
+ * Scores and sums are float32. A dot product runs over 16 lanes by column and down one tree; probabilities
+ * times values are added key by key. Both orders are the same whether the cache is read directly (few rows)
+ * or through a float32 copy of the tile (many). Source: Dao 2023 arXiv:2307.08691; Kwon et al. 2023
+ * arXiv:2309.06180. */
+#include <math.h>
+
+#include "backends/cpu/attention.h"
+#include "backends/cpu/kernel.h"
+
+/* Rows that share each load of a key or value, by the registers there are. */
+#if defined(__AVX512F__)
+enum { SHARE = 4 };
+#else
+enum { SHARE = 1 };
+#endif
+
+/* Rows of a cache operand in one tile. */
+typedef struct cache_tile {
+    const char *base;       /* element 0 of the tile's first key; int8 for q8_0 */
+    const uint16_t *scales; /* q8_0: f16 scales of the first key */
+    uint64_t step;          /* bytes between keys */
+    uint32_t scale_step;    /* scales between keys */
+    uint32_t dtype;
+} cache_tile;
+
+/* The part of a work item that has one sequence: tokens [begin, end), heads [head, head + heads) of one kv
+ * head. Row r is token begin + r / heads, head + r % heads. */
+typedef struct item {
+    uint32_t begin, end, head, heads, kv_head;
+    int32_t sequence;
+} item;
+
+typedef struct range {
+    uint32_t begin, end;
+} range;
+
+/* This worker's memory, [ATT_ROWS, ...] each, and what does not change during the call. */
+typedef struct state {
+    const cpu_call *call;
+    att_shape shape;
+    float *q;                     /* [row, dp] */
+    float *o, *all;               /* [row, cp]: of the present span; of the spans so far */
+    float *s;                     /* [row, ATT_TILE]: scores, then probabilities */
+    float *tile;                  /* [ATT_TILE, max(dp, cp)]: keys or values as float32 */
+    float *m, *l, *all_m, *all_l; /* [row]: largest score and sum of exponentials */
+    float *partials;
+} state;
+
+static state state_of(const cpu_call *call, uint32_t worker, uint32_t workers) {
+    state st = {.call = call, .shape = att_shape_of(&call->op, workers)};
+    const att_shape *s = &st.shape;
+    st.q = (float *)call->workspace + s->scratch * worker;
+    st.o = st.q + (size_t)ATT_ROWS * s->dp;
+    st.all = st.o + (size_t)ATT_ROWS * s->cp;
+    st.s = st.all + (size_t)ATT_ROWS * s->cp;
+    st.m = st.s + ATT_ROWS * ATT_TILE;
+    st.l = st.m + ATT_ROWS;
+    st.all_m = st.l + ATT_ROWS;
+    st.all_l = st.all_m + ATT_ROWS;
+    st.tile = st.m + (size_t)ATT_ROWS * 16;
+    st.partials = (float *)call->workspace + s->scratch * workers;
+    return st;
+}
+
+/* ---- what is visible ----------------------------------------------------------------------------- */
+
+/* Positions that token t sees; empty for one of no sequence. */
+static range visible(const cpu_call *call, uint32_t t) {
+    const hy_attention_attr *attr = &call->op.attention;
+    const hy_tensor *table = &call->op.operand[HY_ATTENTION_table];
+    const int32_t sequence = ((const int32_t *)call->p[HY_ATTENTION_row])[t];
+    if (sequence < 0 || (uint32_t)sequence >= cpu_rows(call, HY_ATTENTION_table))
+        return (range){0, 0};
+    const int64_t pos = ((const int32_t *)call->p[HY_ATTENTION_pos])[t];
+    int64_t end = ((const int32_t *)call->p[HY_ATTENTION_len])[sequence], begin = 0;
+    end = HY_MIN(end, (int64_t)table->dim[1] * call->op.operand[HY_ATTENTION_k_cache].dim[2]);
+    if (attr->causal) end = HY_MIN(end, pos + 1);
+    if (attr->window > 0) begin = HY_MAX(pos - attr->window + 1, 0);
+    if (begin >= end) return (range){0, 0};
+    return (range){(uint32_t)begin, (uint32_t)end};
+}
+
+static range intersect(range a, range b) {
+    const range r = {HY_MAX(a.begin, b.begin), HY_MIN(a.end, b.end)};
+    return r.begin < r.end ? r : (range){0, 0};
+}
+
+static range hull(range a, range b) {
+    if (a.begin >= a.end) return b;
+    if (b.begin >= b.end) return a;
+    return (range){HY_MIN(a.begin, b.begin), HY_MAX(a.end, b.end)};
+}
+
+/* The tile that holds position p: [begin, end). */
+static range tile_at(const att_shape *s, uint32_t p) {
+    const uint32_t page = p / s->length * s->length, in = (p - page) / ATT_TILE * ATT_TILE;
+    return (range){page + in, page + HY_MIN(in + ATT_TILE, s->length)};
+}
+
+/* False where the table has no page: such positions weigh nothing. */
+static bool open_tile(const cpu_call *call, uint32_t operand, const item *it, uint32_t position,
+                      cache_tile *out) {
+    const hy_tensor *t = &call->op.operand[operand];
+    const uint32_t length = t->dim[2], columns = t->dim[3], index = position % length;
+    const int32_t *table =
+        (const int32_t *)cpu_row(call, HY_ATTENTION_table, (uint32_t)it->sequence);
+    const int32_t number = table[position / length];
+    if (number < 0 || (uint32_t)number >= t->dim[0]) return false;
+    const char *page = cpu_at(call, operand, (uint32_t)number, it->kv_head);
+    cache_tile tile = {.dtype = t->dtype};
+    if (t->dtype == HY_DTYPE_Q8_0) {
+        tile.step = columns;
+        tile.scale_step = columns / 32;
+        tile.scales = (const uint16_t *)(page + (uint64_t)length * columns) +
+                      (uint64_t)index * tile.scale_step;
+    } else {
+        tile.step = cpu_bytes(t->dtype, t->stride[2]);
+    }
+    tile.base = page + index * tile.step;
+    *out = tile;
+    return true;
+}
+
+/* ---- loads --------------------------------------------------------------------------------------- */
+
+/* Columns [i, i + 16) of a key or value; those at and past `count` are 0. */
+CPU_INLINE v16 load_kv(uint32_t dtype, const char *row, const uint16_t *scales, uint32_t i,
+                       uint32_t count) {
+    if (dtype == HY_DTYPE_Q8_0)
+        return v16_mul(v16_load_i8((const int8_t *)row + i), v16_set(cpu_f16(scales[i / 32])));
+    return cpu_get(dtype, row, i, count);
+}
+
+/* Keys [r.begin, r.end) of a tile as float32 [key, width]. */
+static cache_tile expand(const cache_tile *from, range r, uint32_t columns, uint32_t width,
+                         float *to) {
+    for (uint32_t j = r.begin; j < r.end; j++) {
+        const char *row = from->base + j * from->step;
+        const uint16_t *scales = from->scales ? from->scales + j * from->scale_step : NULL;
+        for (uint32_t i = 0; i < columns; i += 16)
+            v16_store(to + (size_t)j * width + i, load_kv(from->dtype, row, scales, i, columns));
+    }
+    return (cache_tile){
+        .base = (const char *)to, .step = width * sizeof *to, .dtype = HY_DTYPE_F32};
+}
+
+/* ---- scores -------------------------------------------------------------------------------------- */
+
+/* s[r, 0..3] = q[r] . k[j + 0..3] of `rows` rows; keys at and past `end` repeat the last one. */
+CPU_INLINE void dot4(uint32_t dtype, int rows, const cache_tile *k, uint32_t j, uint32_t end,
+                     uint32_t columns, const float *q, uint32_t dp, float *s) {
+    const char *row[4];
+    const uint16_t *scales[4] = {NULL, NULL, NULL, NULL};
+    v16 sum[SHARE][4];
+    for (int x = 0; x < 4; x++) {
+        const uint32_t key = HY_MIN(j + (uint32_t)x, end - 1);
+        row[x] = k->base + key * k->step;
+        if (dtype == HY_DTYPE_Q8_0) scales[x] = k->scales + key * k->scale_step;
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int x = 0; x < 4; x++)
+            sum[r][x] = v16_zero();
+    }
+    for (uint32_t i = 0; i < columns; i += 16) {
+        v16 key[4];
+#pragma GCC unroll 4
+        for (int x = 0; x < 4; x++)
+            key[x] = load_kv(dtype, row[x], scales[x], i, columns);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) {
+            const v16 query = v16_load(q + (size_t)r * dp + i);
+#pragma GCC unroll 4
+            for (int x = 0; x < 4; x++)
+                sum[r][x] = v16_fma(query, key[x], sum[r][x]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++)
+        v16_sum4(sum[r], s + r * ATT_TILE);
+}
+
+CPU_INLINE void dots_of(uint32_t dtype, const cache_tile *k, range keys, uint32_t columns,
+                        const float *q, uint32_t dp, uint32_t rows, float *s) {
+    uint32_t r = 0;
+    for (; r + SHARE <= rows; r += SHARE) {
+        for (uint32_t j = keys.begin; j < keys.end; j += 4)
+            dot4(dtype, SHARE, k, j, keys.end, columns, q + (size_t)r * dp, dp,
+                 s + (size_t)r * ATT_TILE + j);
+    }
+    for (; r < rows; r++) {
+        for (uint32_t j = keys.begin; j < keys.end; j += 4)
+            dot4(dtype, 1, k, j, keys.end, columns, q + (size_t)r * dp, dp,
+                 s + (size_t)r * ATT_TILE + j);
+    }
+}
+
+/* s[row, j] = q[row] . k[j] for the keys of the range. May write up to three scores past it: the range
+ * begins at a multiple of 4, so that these are inside the row. */
+static void dots(const cache_tile *k, range keys, uint32_t columns, const float *q, uint32_t dp,
+                 uint32_t rows, float *s) {
+    switch (k->dtype) {
+    case HY_DTYPE_F32:
+        dots_of(HY_DTYPE_F32, k, keys, columns, q, dp, rows, s);
+        break;
+    case HY_DTYPE_F16:
+        dots_of(HY_DTYPE_F16, k, keys, columns, q, dp, rows, s);
+        break;
+    case HY_DTYPE_BF16:
+        dots_of(HY_DTYPE_BF16, k, keys, columns, q, dp, rows, s);
+        break;
+    default:
+        dots_of(HY_DTYPE_Q8_0, k, keys, columns, q, dp, rows, s);
+        break;
+    }
+}
+
+/* Raw dot products of one row -> probabilities relative to the row's new maximum; updates m and l.
+ * Returns the factor for what was summed before. `p0` is the position of lane 0. */
+static float soften(const state *st, uint32_t head, uint32_t t, range keys, uint32_t p0, float *s,
+                    float *m, float *l) {
+    const hy_attention_attr *attr = &st->call->op.attention;
+    const uint32_t width = (uint32_t)hy_align_up(keys.end, 16);
+    for (uint32_t j = 0; j < width; j += 16)
+        v16_store(s + j, v16_mul(v16_load(s + j), v16_set(attr->scale)));
+    if (attr->softcap > 0) {
+        for (uint32_t j = 0; j < width; j++)
+            s[j] = vm_softcap(s[j], attr->softcap);
+    }
+    const float *slopes = st->call->p[HY_ATTENTION_slopes];
+    if (slopes) {
+        const int32_t pos = ((const int32_t *)st->call->p[HY_ATTENTION_pos])[t];
+        for (uint32_t j = 0; j < width; j++)
+            s[j] += slopes[head] * (float)((int32_t)(p0 + j) - pos);
+    }
+    for (uint32_t j = 0; j < keys.begin; j++)
+        s[j] = -INFINITY;
+    for (uint32_t j = keys.end; j < width; j++)
+        s[j] = -INFINITY;
+    v16 largest = v16_load(s);
+    for (uint32_t j = 16; j < width; j += 16)
+        largest = v16_max(v16_load(s + j), largest);
+    const float top = v16_max_lane(largest), next = top > *m ? top : *m;
+    v16 sum = v16_zero();
+    for (uint32_t j = 0; j < width; j += 16) {
+        const v16 p = v16_exp(v16_sub(v16_load(s + j), v16_set(next)));
+        v16_store(s + j, p);
+        sum = v16_add(sum, p);
+    }
+    float lanes[16];
+    v16_store(lanes, v16_exp(v16_set(*m - next)));
+    *l = *l * lanes[0] + v16_sum(sum);
+    *m = next;
+    return lanes[0];
+}
+
+/* ---- values -------------------------------------------------------------------------------------- */
+
+/* o[r] = o[r] * factor[r] + sum over the keys in order of s[r, j] * v[j], for columns
+ * [i, i + 16 * width) of `rows` rows. */
+CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const cache_tile *v, range keys,
+                            uint32_t i, uint32_t columns, const float *s, const float *factor,
+                            float *o, uint32_t cp) {
+    v16 sum[SHARE][4];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int x = 0; x < width; x++)
+            sum[r][x] = v16_mul(v16_load(o + (size_t)r * cp + i + 16 * x), v16_set(factor[r]));
+    }
+    for (uint32_t j = keys.begin; j < keys.end; j++) {
+        const char *row = v->base + j * v->step;
+        const uint16_t *scales = dtype == HY_DTYPE_Q8_0 ? v->scales + j * v->scale_step : NULL;
+        v16 value[4];
+#pragma GCC unroll 4
+        for (int x = 0; x < width; x++)
+            value[x] = load_kv(dtype, row, scales, i + 16 * (uint32_t)x, columns);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) {
+            const v16 p = v16_set(s[r * ATT_TILE + j]);
+#pragma GCC unroll 4
+            for (int x = 0; x < width; x++)
+                sum[r][x] = v16_fma(p, value[x], sum[r][x]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 4
+        for (int x = 0; x < width; x++)
+            v16_store(o + (size_t)r * cp + i + 16 * x, sum[r][x]);
+    }
+}
+
+CPU_INLINE void weigh_rows(uint32_t dtype, int rows, const cache_tile *v, range keys,
+                           uint32_t columns, const float *s, const float *factor, float *o,
+                           uint32_t cp) {
+    uint32_t i = 0;
+    for (; i + 64 <= columns; i += 64)
+        weigh_block(dtype, rows, 4, v, keys, i, columns, s, factor, o, cp);
+    for (; i < columns; i += 16)
+        weigh_block(dtype, rows, 1, v, keys, i, columns, s, factor, o, cp);
+}
+
+CPU_INLINE void weigh_of(uint32_t dtype, const cache_tile *v, range keys, uint32_t columns,
+                         uint32_t rows, const float *s, const float *factor, float *o,
+                         uint32_t cp) {
+    uint32_t r = 0;
+    for (; r + SHARE <= rows; r += SHARE)
+        weigh_rows(dtype, SHARE, v, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
+                   o + (size_t)r * cp, cp);
+    for (; r < rows; r++)
+        weigh_rows(dtype, 1, v, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
+                   o + (size_t)r * cp, cp);
+}
+
+/* All rows see the same keys. */
+static void weigh(const cache_tile *v, range keys, uint32_t columns, uint32_t rows, const float *s,
+                  const float *factor, float *o, uint32_t cp) {
+    switch (v->dtype) {
+    case HY_DTYPE_F32:
+        weigh_of(HY_DTYPE_F32, v, keys, columns, rows, s, factor, o, cp);
+        break;
+    case HY_DTYPE_F16:
+        weigh_of(HY_DTYPE_F16, v, keys, columns, rows, s, factor, o, cp);
+        break;
+    case HY_DTYPE_BF16:
+        weigh_of(HY_DTYPE_BF16, v, keys, columns, rows, s, factor, o, cp);
+        break;
+    default:
+        weigh_of(HY_DTYPE_Q8_0, v, keys, columns, rows, s, factor, o, cp);
+        break;
+    }
+}
+
+/* ---- one tile, one span, one item ---------------------------------------------------------------- */
+
+/* Keys of tile [tile.begin, tile.end), relative to it, that row r sees. */
+static range keys_of(range seen, range tile) {
+    const range r = intersect(seen, tile);
+    return r.begin < r.end ? (range){r.begin - tile.begin, r.end - tile.begin} : (range){0, 0};
+}
+
+/* Adds one tile to the span's m, l, o of every row of the item. */
+static void add_tile(state *st, const item *it, const range *seen, range tile) {
+    const att_shape *s = &st->shape;
+    const uint32_t tokens = it->end - it->begin, rows = tokens * it->heads;
+    range keys[ATT_ROWS], all = {0, 0};
+    float factor[ATT_ROWS];
+    for (uint32_t i = 0; i < tokens; i++) {
+        keys[i] = keys_of(seen[i], tile);
+        all = hull(all, keys[i]);
+    }
+    if (all.begin >= all.end) return;
+    const range read = {all.begin & ~3u, all.end};
+    cache_tile k, v;
+    if (!open_tile(st->call, HY_ATTENTION_k_cache, it, tile.begin, &k) ||
+        !open_tile(st->call, HY_ATTENTION_v_cache, it, tile.begin, &v))
+        return;
+    const bool direct = rows <= SHARE;
+    if (!direct && k.dtype != HY_DTYPE_F32) k = expand(&k, read, s->d, s->dp, st->tile);
+    dots(&k, read, s->d, st->q, s->dp, rows, st->s);
+    for (uint32_t r = 0; r < rows; r++) {
+        const uint32_t i = r / it->heads;
+        if (keys[i].begin < keys[i].end)
+            factor[r] = soften(st, it->head + r % it->heads, it->begin + i, keys[i], tile.begin,
+                               st->s + (size_t)r * ATT_TILE, &st->m[r], &st->l[r]);
+    }
+    if (!direct && v.dtype != HY_DTYPE_F32) v = expand(&v, all, s->c, s->cp, st->tile);
+    for (uint32_t i = 0, next; i < tokens; i = next) { /* runs of tokens that see the same keys */
+        for (next = i + 1;
+             next < tokens && keys[next].begin == keys[i].begin && keys[next].end == keys[i].end;)
+            next++;
+        const size_t r = (size_t)i * it->heads;
+        if (keys[i].begin < keys[i].end)
+            weigh(&v, keys[i], s->c, (next - i) * it->heads, st->s + r * ATT_TILE, factor + r,
+                  st->o + r * s->cp, s->cp);
+    }
+}
+
+/* m, l, o of all rows over positions [span.begin, span.end). */
+static void run_span(state *st, const item *it, const range *seen, range span) {
+    const att_shape *s = &st->shape;
+    const uint32_t rows = (it->end - it->begin) * it->heads;
+    range all = {0, 0};
+    for (uint32_t i = 0; i < it->end - it->begin; i++)
+        all = hull(all, intersect(seen[i], span));
+    for (uint32_t r = 0; r < rows; r++) {
+        st->m[r] = -INFINITY;
+        st->l[r] = 0;
+    }
+    memset(st->o, 0, (size_t)rows * s->cp * sizeof *st->o);
+    for (uint32_t p = all.begin; p < all.end;) {
+        const range tile = tile_at(s, p);
+        add_tile(st, it, seen, tile);
+        p = tile.end;
+    }
+}
+
+/* Adds a span's result to that of the spans before it. */
+static void fold(float *all_m, float *all_l, float *all, float m, float l, const float *o,
+                 uint32_t cp) {
+    if (*all_m == -INFINITY) { /* the first */
+        *all_m = m;
+        *all_l = l;
+        memcpy(all, o, cp * sizeof *o);
+        return;
+    }
+    const float next = m > *all_m ? m : *all_m;
+    float old[16], new[16];
+    v16_store(old, v16_exp(v16_set(*all_m - next)));
+    v16_store(new, v16_exp(v16_set(m - next)));
+    *all_l = *all_l * old[0] + l * new[0];
+    *all_m = next;
+    for (uint32_t i = 0; i < cp; i += 16) {
+        const v16 kept = v16_mul(v16_load(all + i), v16_set(old[0]));
+        v16_store(all + i, v16_add(kept, v16_mul(v16_load(o + i), v16_set(new[0]))));
+    }
+}
+
+static void put_out(const cpu_call *call, uint32_t t, uint32_t head, uint32_t c, const float *x) {
+    const uint32_t dtype = call->op.operand[HY_ATTENTION_out].dtype;
+    char *out = cpu_at(call, HY_ATTENTION_out, t, head);
+    if (dtype == HY_DTYPE_A8) {
+        cpu_quantize_a8(x, out, c);
+        return;
+    }
+    for (uint32_t i = 0; i < c; i += 16)
+        cpu_put(dtype, out, i, c, v16_load(x + i));
+}
+
+/* Divides by the sum, the head's sink included, and stores. m of -infinity: nothing was visible. */
+static void finish(const state *st, uint32_t t, uint32_t head, float m, float l, float *x) {
+    const att_shape *s = &st->shape;
+    const float *sinks = st->call->p[HY_ATTENTION_sinks];
+    float keep = 1;
+    if (m == -INFINITY && l == 0) {
+        memset(x, 0, s->cp * sizeof *x);
+        l = 1;
+    } else if (sinks) {
+        const float next = sinks[head] > m ? sinks[head] : m;
+        float old[16], sink[16];
+        v16_store(old, v16_exp(v16_set(m - next)));
+        v16_store(sink, v16_exp(v16_set(sinks[head] - next)));
+        keep = old[0];
+        l = l * keep + sink[0];
+    }
+    const v16 factor = v16_set(keep / l);
+    for (uint32_t i = 0; i < s->cp; i += 16)
+        v16_store(x + i, v16_mul(v16_load(x + i), factor));
+    put_out(st->call, t, head, s->c, x);
+}
+
+static void load_queries(state *st, const item *it) {
+    const att_shape *s = &st->shape;
+    const uint32_t dtype = st->call->op.operand[HY_ATTENTION_q].dtype;
+    for (uint32_t r = 0; r < (it->end - it->begin) * it->heads; r++) {
+        const char *q =
+            cpu_at(st->call, HY_ATTENTION_q, it->begin + r / it->heads, it->head + r % it->heads);
+        for (uint32_t i = 0; i < s->dp; i += 16)
+            v16_store(st->q + (size_t)r * s->dp + i, cpu_get(dtype, q, i, s->d));
+    }
+}
+
+static range span_at(const att_shape *s, uint64_t number) {
+    const uint64_t begin = number * s->span, end = begin + s->span;
+    return (range){(uint32_t)begin, (uint32_t)HY_MIN(end, UINT32_MAX)};
+}
+
+/* The whole context of an item, span after span. */
+static void run_item(state *st, const item *it) {
+    const att_shape *s = &st->shape;
+    const uint32_t tokens = it->end - it->begin, rows = tokens * it->heads;
+    range seen[ATT_ROWS], all = {0, 0};
+    for (uint32_t i = 0; i < tokens; i++) {
+        seen[i] = visible(st->call, it->begin + i);
+        all = hull(all, seen[i]);
+    }
+    for (uint32_t r = 0; r < rows; r++) {
+        st->all_m[r] = -INFINITY;
+        st->all_l[r] = 0;
+    }
+    if (all.begin < all.end) load_queries(st, it);
+    for (uint32_t n = all.begin / s->span; (uint64_t)n * s->span < all.end; n++) {
+        run_span(st, it, seen, span_at(s, n));
+        for (uint32_t r = 0; r < rows; r++) {
+            const range part = intersect(seen[r / it->heads], span_at(s, n));
+            if (part.begin < part.end)
+                fold(&st->all_m[r], &st->all_l[r], st->all + (size_t)r * s->cp, st->m[r], st->l[r],
+                     st->o + (size_t)r * s->cp, s->cp);
+        }
+    }
+    for (uint32_t r = 0; r < rows; r++)
+        finish(st, it->begin + r / it->heads, it->head + r % it->heads, st->all_m[r], st->all_l[r],
+               st->all + (size_t)r * s->cp);
+}
+
+/* ---- division of work ---------------------------------------------------------------------------- */
+
+/* Changes who does what, never a bit of the result. */
+typedef struct plan {
+    bool split;      /* one span per item, joined in the second phase */
+    uint32_t rows;   /* true T */
+    uint32_t tokens; /* per item */
+    uint32_t chunks; /* of tokens */
+    uint32_t spans;
+    uint64_t items;
+} plan;
+
+static plan plan_of(const cpu_call *call, const att_shape *s, uint32_t workers) {
+    plan p = {.rows = cpu_rows(call, HY_ATTENTION_q), .tokens = 1};
+    const uint64_t per_token = (uint64_t)s->kv_heads * s->blocks;
+    const uint64_t wanted = (uint64_t)ATT_ITEMS * workers;
+    uint32_t end = 0;
+    for (uint32_t t = 0; t < p.rows; t++)
+        end = HY_MAX(end, visible(call, t).end);
+    p.spans = (uint32_t)hy_div_up(end, s->span);
+    const uint64_t partials = (uint64_t)p.rows * s->heads * p.spans * (s->cp + 16);
+    p.split = p.rows * per_token < wanted && p.spans > 1 && partials <= s->partials;
+    if (!p.split) {
+        while (p.tokens * 2 * s->block <= ATT_ROWS && p.tokens < p.rows &&
+               hy_div_up(p.rows, p.tokens * 2ull) * per_token >= wanted)
+            p.tokens *= 2;
+    }
+    p.chunks = (uint32_t)hy_div_up(p.rows, p.tokens);
+    p.items = p.chunks * per_token * (p.split ? p.spans : 1);
+    return p;
+}
+
+/* One span of one token's heads, to the partial results: [t, head, span, cp + 16], m and l at the end. */
+static float *partial_at(const state *st, const plan *p, uint32_t t, uint32_t head, uint32_t span) {
+    const uint64_t row = ((uint64_t)t * st->shape.heads + head) * p->spans + span;
+    return st->partials + row * (st->shape.cp + 16);
+}
+
+static void run_partial(state *st, const plan *p, const item *it, uint32_t number) {
+    const att_shape *s = &st->shape;
+    const range seen = visible(st->call, it->begin), span = span_at(s, number);
+    const range part = intersect(seen, span);
+    if (part.begin >= part.end) return;
+    load_queries(st, it);
+    run_span(st, it, &seen, span);
+    for (uint32_t r = 0; r < it->heads; r++) {
+        float *to = partial_at(st, p, it->begin, it->head + r, number);
+        memcpy(to, st->o + (size_t)r * s->cp, s->cp * sizeof *to);
+        to[s->cp] = st->m[r];
+        to[s->cp + 1] = st->l[r];
+    }
+}
+
+/* Work item `number`: later tokens first, for they see most. */
+static void run_number(state *st, const plan *p, uint64_t number) {
+    const att_shape *s = &st->shape;
+    uint32_t span = 0;
+    if (p->split) {
+        span = (uint32_t)(number % p->spans);
+        number /= p->spans;
+    }
+    const uint32_t block = (uint32_t)(number % s->blocks);
+    number /= s->blocks;
+    item it = {.kv_head = (uint32_t)(number % s->kv_heads)};
+    const uint32_t chunk = p->chunks - 1 - (uint32_t)(number / s->kv_heads);
+    it.head = it.kv_head * s->group + block * s->block;
+    it.heads = HY_MIN(s->block, s->group - block * s->block);
+    const int32_t *sequences = st->call->p[HY_ATTENTION_row];
+    const uint32_t end = HY_MIN((chunk + 1) * p->tokens, p->rows);
+    for (it.begin = chunk * p->tokens; it.begin < end; it.begin = it.end) {
+        it.sequence = sequences[it.begin];
+        for (it.end = it.begin + 1; it.end < end && sequences[it.end] == it.sequence;)
+            it.end++;
+        if (p->split)
+            run_partial(st, p, &it, span);
+        else
+            run_item(st, &it);
+    }
+}
+
+void CPU_NAME(cpu_attention)(cpu_call *call, uint32_t worker, uint32_t workers) {
+    state st = state_of(call, worker, workers);
+    const plan p = plan_of(call, &st.shape, workers);
+    for (;;) {
+        const uint32_t number = atomic_fetch_add_explicit(&call->next[0], 1, memory_order_relaxed);
+        if (number >= p.items) return;
+        run_number(&st, &p, number);
+    }
+}
+
+void CPU_NAME(cpu_attention_join)(cpu_call *call, uint32_t worker, uint32_t workers) {
+    state st = state_of(call, worker, workers);
+    const att_shape *s = &st.shape;
+    const plan p = plan_of(call, s, workers);
+    if (!p.split) return;
+    uint64_t i, end;
+    cpu_share((uint64_t)p.rows * s->heads, worker, workers, &i, &end);
+    for (; i < end; i++) {
+        const uint32_t t = (uint32_t)(i / s->heads), head = (uint32_t)(i % s->heads);
+        const range seen = visible(call, t);
+        float m = -INFINITY, l = 0;
+        for (uint32_t n = seen.begin / s->span; (uint64_t)n * s->span < seen.end; n++) {
+            const float *from = partial_at(&st, &p, t, head, n);
+            fold(&m, &l, st.all, from[s->cp], from[s->cp + 1], from, s->cp);
+        }
+        finish(&st, t, head, m, l, st.all);
+    }
+}

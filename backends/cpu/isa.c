@@ -1,0 +1,77 @@
+/* backends/cpu/isa.c: which instruction sets the machine has, and their names. */
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include "backends/cpu/device.h"
+
+typedef struct isa_level {
+    const char *name; /* of hy_device_params.isa */
+    const char *arch; /* of hy_device_info.arch */
+    uint32_t bits;    /* of this level and those below */
+} isa_level;
+
+/* Lowest first. */
+static const isa_level levels[] = {
+#if defined(__x86_64__)
+    {"generic", "x86-64", CPU_GENERIC},
+    {"avx2", "avx2", CPU_AVX2},
+    {"avx512", "avx512-vnni", CPU_AVX2 | CPU_AVX512},
+    {"avx512-bf16", "avx512-bf16", CPU_AVX2 | CPU_AVX512 | CPU_AVX512_BF16},
+#elif defined(__aarch64__)
+    {"generic", "arm64", CPU_GENERIC},
+#else
+    {"generic", "generic", CPU_GENERIC},
+#endif
+};
+
+enum { LEVELS = sizeof levels / sizeof levels[0] };
+
+#if defined(__x86_64__)
+/* clang 14's __builtin_cpu_supports does not know this one. */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
+uint32_t cpu_isa_detect(void) {
+    uint32_t isa = CPU_GENERIC;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
+        isa |= CPU_AVX2;
+    if ((isa & CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni"))
+        isa |= CPU_AVX512;
+    if ((isa & CPU_AVX512) && __builtin_cpu_supports("avx512bf16")) isa |= CPU_AVX512_BF16;
+#endif
+    return isa;
+}
+
+hy_status cpu_isa_mask(const char *name, uint32_t *out) {
+    *out = levels[LEVELS - 1].bits;
+    if (!name) return HY_OK;
+    char list[128] = "";
+    for (int i = 0; i < LEVELS; i++) {
+        if (!strcmp(name, levels[i].name)) {
+            *out = levels[i].bits;
+            return HY_OK;
+        }
+        if (i) strncat(list, ", ", sizeof list - strlen(list) - 1);
+        strncat(list, levels[i].name, sizeof list - strlen(list) - 1);
+    }
+    return hy_fail(HY_E_ARGUMENT, "cpu: no instruction set \"%s\"; there are %s", name, list);
+}
+
+const char *cpu_isa_arch(uint32_t isa) {
+    const char *arch = levels[0].arch;
+    for (int i = 0; i < LEVELS; i++) {
+        if ((isa & levels[i].bits) == levels[i].bits) arch = levels[i].arch;
+    }
+    return arch;
+}

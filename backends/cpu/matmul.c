@@ -1,0 +1,255 @@
+/* backends/cpu/matmul.c: matmul over packed panels, and the table of matmul, grouped_matmul and embed.
+ *
+ * Two ways for a matrix:
+ *   small (at most 4 rows): one phase; every worker quantizes the rows for itself into its part of the
+ *     workspace, then streams its share of the panels once;
+ *   tiles: phase 0 fills tiles of up to 12 activation rows together; phase 1 takes chunks of (block of
+ *     tiles that fits the second-level cache) x (few groups of panels), panels outside, tiles inside. */
+#include "backends/cpu/kernel.h"
+#include "backends/cpu/matmul_job.h"
+
+enum {
+    SMALL_ROWS = 4,
+    FILL_K = 1024 /* elements of a tile that one worker fills at a time */
+};
+
+static const uint8_t *row_of(const cpu_call *call, uint32_t t) {
+    const hy_tensor *x = &call->op.operand[HY_MATMUL_x];
+    return (const uint8_t *)call->p[HY_MATMUL_x] + cpu_bytes(x->dtype, t * x->stride[0]);
+}
+
+/* Columns [first, first + count) of k in [begin, end) -> a tile. */
+static void fill_tile(const cpu_call *call, const mm_job *job, uint32_t first, uint32_t count,
+                      uint32_t begin, uint32_t end, uint8_t *tile) {
+    const hy_dtype x = (hy_dtype)call->op.operand[HY_MATMUL_x].dtype;
+    const uint32_t width = job->kernels->width[mm_width_index(job->kernels, count)];
+    for (uint32_t c = 0; c < width; c++)
+        job->kernels->fill(job->panels.dtype, x, c < count ? row_of(call, first + c) : NULL, begin,
+                           end, width, c, tile);
+}
+
+/* ---- few rows --------------------------------------------------------------------------------------- */
+
+static uint64_t small_stride(const hy_op *op) {
+    const cpu_panels p = cpu_panels_of(op);
+    return hy_align_up(SMALL_ROWS * mm_column_bytes(p.dtype, p.k), MM_ALIGN);
+}
+
+static uint64_t small_workspace(const hy_op *op, uint32_t workers) {
+    return small_stride(op) * workers;
+}
+
+static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
+    const mm_job job = mm_job_of(call);
+    const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
+    uint8_t *tile = (uint8_t *)call->workspace + worker * small_stride(&call->op);
+    uint64_t begin, end;
+    cpu_share(job.panels.groups, worker, workers, &begin, &end);
+    if (begin == end) return;
+    for (uint32_t first = 0; first < rows; first += job.widest) {
+        const uint32_t count = HY_MIN(rows - first, job.widest);
+        fill_tile(call, &job, first, count, 0, job.panels.k, tile);
+        for (uint64_t g = begin; g < end; g++)
+            mm_multiply(&job, 0, (uint32_t)g, tile, first, count);
+    }
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------ */
+
+static uint64_t tiles_bytes(const hy_op *op) {
+    const cpu_panels p = cpu_panels_of(op);
+    const uint64_t rows = op->operand[HY_MATMUL_x].dim[0];
+    return hy_align_up((rows + MM_MAX_WIDTH) * mm_column_bytes(p.dtype, p.k), MM_ALIGN);
+}
+
+static uint64_t tiles_workspace(const hy_op *op, uint32_t workers) {
+    (void)workers;
+    return tiles_bytes(op);
+}
+
+static uint64_t rows_workspace(const hy_op *op, uint32_t workers) {
+    const cpu_panels p = cpu_panels_of(op);
+    return tiles_bytes(op) + workers * mm_scratch_bytes(&p);
+}
+
+static void fill_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
+    const mm_job job = mm_job_of(call);
+    const uint32_t rows = cpu_rows(call, HY_MATMUL_x), k = job.panels.k;
+    const uint64_t parts = hy_div_up(k, FILL_K);
+    uint64_t begin, end;
+    cpu_share(hy_div_up(rows, job.widest) * parts, worker, workers, &begin, &end);
+    for (uint64_t i = begin; i < end; i++) {
+        const uint32_t first = (uint32_t)(i / parts) * job.widest;
+        const uint32_t from = (uint32_t)(i % parts) * FILL_K;
+        fill_tile(call, &job, first, HY_MIN(rows - first, job.widest), from, HY_MIN(k, from + FILL_K),
+                  (uint8_t *)call->workspace + first * job.column_bytes);
+    }
+}
+
+/* Groups [g, g_end) times output rows [first, last). */
+static void run_block(const mm_job *job, const uint8_t *tiles, uint64_t g, uint64_t g_end,
+                      uint32_t first, uint32_t last) {
+    for (; g < g_end; g++) {
+        const uint8_t *panels = mm_group_panels(job, 0, (uint32_t)g);
+        for (uint32_t t = first; t < last; t += job->widest)
+            mm_multiply_panels(job, panels, 0, (uint32_t)g, tiles + t * job->column_bytes, t,
+                               HY_MIN(last - t, job->widest));
+    }
+}
+
+static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
+    mm_job job = mm_job_of(call);
+    const uint8_t *tiles = call->workspace;
+    if (call->variant->tag & MM_TAG_ROWS)
+        job.scratch = (uint8_t *)call->workspace + tiles_bytes(&call->op) +
+                      worker * mm_scratch_bytes(&job.panels);
+    const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
+    const uint64_t count = hy_div_up(rows, job.widest), groups = job.panels.groups;
+    uint64_t begin, end;
+    if (count <= 1) { /* streams the weights: equal shares */
+        cpu_share(groups, worker, workers, &begin, &end);
+        run_block(&job, tiles, begin, end, 0, rows);
+        return;
+    }
+    const uint64_t fit = HY_MAX(MM_X_BLOCK_BYTES / (job.widest * job.column_bytes), 1);
+    const uint64_t blocks = hy_div_up(count, fit), per_block = hy_div_up(count, blocks) * job.widest;
+    const uint64_t wanted = groups * blocks / (8 * (uint64_t)workers); /* groups a chunk: 8 chunks each */
+    const uint64_t step = wanted < 1 ? 1 : HY_MIN(wanted, 8), steps = hy_div_up(groups, step);
+    for (;;) {
+        const uint64_t i = atomic_fetch_add_explicit(&call->next[1], 1, memory_order_relaxed);
+        if (i >= steps * blocks) return;
+        const uint64_t first = i / steps * per_block, g = i % steps * step;
+        if (first < rows)
+            run_block(&job, tiles, g, HY_MIN(g + step, groups), (uint32_t)first,
+                      (uint32_t)HY_MIN(first + per_block, rows));
+    }
+}
+
+/* ---- the table -------------------------------------------------------------------------------------- */
+
+/* Microseconds on one worker: whichever takes longer, arithmetic (1e6 operations) or reading. */
+static float cost(const hy_op *op, float rate) {
+    const hy_dtype w = (hy_dtype)op->operand[cpu_weight_operand(op)].dtype;
+    const float per_us = hy_dtype_get(w)->quantized ? rate : rate * 0.35f;
+    const float work = (float)hy_op_flops(op) / per_us, moved = (float)hy_op_bytes(op) / 20e3f;
+    return work > moved ? work : moved + 0.1f * work;
+}
+
+/* A barrier and the wait for the slowest in it. */
+#define BARRIER_US 1.0f
+static float cost_generic(const hy_op *op) {
+    return cost(op, 8e3f) + BARRIER_US;
+}
+static float cost_generic_small(const hy_op *op) {
+    return cost(op, 8e3f);
+}
+#if defined(__x86_64__)
+static float cost_avx2(const hy_op *op) {
+    return cost(op, 110e3f) + BARRIER_US;
+}
+static float cost_avx2_small(const hy_op *op) {
+    return cost(op, 110e3f);
+}
+static float cost_avx512(const hy_op *op) {
+    return cost(op, 280e3f) + BARRIER_US;
+}
+static float cost_avx512_small(const hy_op *op) {
+    return cost(op, 280e3f);
+}
+#endif
+
+static float cost_embed(const hy_op *op) {
+    return (float)hy_op_bytes(op) / 2e3f;
+}
+static float cost_embed_rows(const hy_op *op) {
+    return (float)hy_op_bytes(op) / 4e3f;
+}
+
+static bool packed(const hy_op *op, hy_dtype dtype) {
+    const hy_tensor *w = &op->operand[cpu_weight_operand(op)];
+    return w->dtype == dtype && w->constant;
+}
+
+static bool accepts_rows(const hy_op *op) {
+    return !op->operand[cpu_weight_operand(op)].constant;
+}
+
+static bool accepts_embed(const hy_op *op) {
+    return op->operand[HY_EMBED_table].constant;
+}
+
+#define MM_WEIGHT_DTYPES(X)                                                                        \
+    X(F32, f32, 0)                                                                                 \
+    X(F16, f16, 0)                                                                                 \
+    X(BF16, bf16, 0)                                                                               \
+    X(Q8_0, q8_0, HY_KERNEL_ROUNDS)                                                                \
+    X(Q4_0, q4_0, HY_KERNEL_ROUNDS)                                                                \
+    X(Q4_1, q4_1, HY_KERNEL_ROUNDS)                                                                \
+    X(Q5_0, q5_0, HY_KERNEL_ROUNDS)                                                                \
+    X(Q5_1, q5_1, HY_KERNEL_ROUNDS)                                                                \
+    X(Q2_K, q2_k, HY_KERNEL_ROUNDS)                                                                \
+    X(Q3_K, q3_k, HY_KERNEL_ROUNDS)                                                                \
+    X(Q4_K, q4_k, HY_KERNEL_ROUNDS)                                                                \
+    X(Q5_K, q5_k, HY_KERNEL_ROUNDS)                                                                \
+    X(Q6_K, q6_k, HY_KERNEL_ROUNDS)                                                                \
+    X(IQ4_NL, iq4_nl, HY_KERNEL_ROUNDS)                                                            \
+    X(IQ4_XS, iq4_xs, HY_KERNEL_ROUNDS)                                                            \
+    X(MXFP4, mxfp4, HY_KERNEL_ROUNDS)
+
+#define ACCEPTS(NAME, text, rounds)                                                                \
+    static bool accepts_##text(const hy_op *op) { return packed(op, HY_DTYPE_##NAME); }            \
+    static bool accepts_small_##text(const hy_op *op) {                                            \
+        return packed(op, HY_DTYPE_##NAME) && op->operand[HY_MATMUL_x].dim[0] <= SMALL_ROWS;       \
+    }
+MM_WEIGHT_DTYPES(ACCEPTS)
+
+#define FLAGS (HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_INVARIANT)
+#define COMMON(KIND, NEEDS, INDEX, C)                                                              \
+    .kind = HY_OP_##KIND, .isa = NEEDS, .accuracy = C, .tag = INDEX
+#define PANEL_CONSTANTS                                                                            \
+    .constants = cpu_panel_constants, .pack = cpu_panel_pack, .unpack = cpu_panel_unpack
+
+// clang-format off
+#define MATMUL_ROWS(text, isa_name, NEEDS, INDEX, rounds)                                          \
+    {.name = "cpu.matmul." #text ".small." #isa_name, COMMON(MATMUL, NEEDS, INDEX, 16),            \
+     .flags = FLAGS | (rounds), .in_place = 1u << HY_MATMUL_residual,                              \
+     .accepts = accepts_small_##text, .phase = {run_small}, .workspace = small_workspace,          \
+     .cost = cost_##isa_name##_small, PANEL_CONSTANTS},                                            \
+    {.name = "cpu.matmul." #text "." #isa_name, COMMON(MATMUL, NEEDS, INDEX, 16),                  \
+     .flags = FLAGS | (rounds), .in_place = 1u << HY_MATMUL_residual,                              \
+     .accepts = accepts_##text, .phase = {fill_tiles, run_tiles}, .workspace = tiles_workspace,    \
+     .cost = cost_##isa_name, PANEL_CONSTANTS},                                                    \
+    {.name = "cpu.grouped_matmul." #text "." #isa_name, COMMON(GROUPED_MATMUL, NEEDS, INDEX, 16),  \
+     .flags = FLAGS | (rounds), .accepts = accepts_##text,                                         \
+     .phase = {mm_grouped_sort, mm_grouped_fill, mm_grouped_run},                                  \
+     .workspace = mm_grouped_workspace, .cost = cost_##isa_name, PANEL_CONSTANTS},
+#define ANY_ROWS(isa_name, NEEDS, INDEX)                                                           \
+    {.name = "cpu.matmul.rows." #isa_name, COMMON(MATMUL, NEEDS, (INDEX) | MM_TAG_ROWS, 16),       \
+     .flags = FLAGS | HY_KERNEL_ROUNDS, .in_place = 1u << HY_MATMUL_residual,                      \
+     .accepts = accepts_rows, .phase = {fill_tiles, run_tiles}, .workspace = rows_workspace,       \
+     .cost = cost_##isa_name},                                                                     \
+    {.name = "cpu.grouped_matmul.rows." #isa_name,                                                 \
+     COMMON(GROUPED_MATMUL, NEEDS, (INDEX) | MM_TAG_ROWS, 16),                                     \
+     .flags = FLAGS | HY_KERNEL_ROUNDS, .accepts = accepts_rows,                                   \
+     .phase = {mm_grouped_sort, mm_grouped_fill, mm_grouped_run},                                  \
+     .workspace = mm_grouped_workspace, .cost = cost_##isa_name},
+#define GENERIC(NAME, text, rounds) MATMUL_ROWS(text, generic, CPU_GENERIC, 0, rounds)
+#define AVX2(NAME, text, rounds) MATMUL_ROWS(text, avx2, CPU_AVX2, 1, rounds)
+#define AVX512(NAME, text, rounds) MATMUL_ROWS(text, avx512, CPU_AVX512, 2, rounds)
+
+const cpu_variant cpu_matmul_variants[] = {
+#if defined(__x86_64__)
+    MM_WEIGHT_DTYPES(AVX512)
+    ANY_ROWS(avx512, CPU_AVX512, 2)
+    MM_WEIGHT_DTYPES(AVX2)
+    ANY_ROWS(avx2, CPU_AVX2, 1)
+#endif
+    MM_WEIGHT_DTYPES(GENERIC)
+    ANY_ROWS(generic, CPU_GENERIC, 0)
+    {.name = "cpu.embed.rows", COMMON(EMBED, CPU_GENERIC, 0, 1), .flags = FLAGS,
+     .phase = {cpu_embed_rows}, .cost = cost_embed_rows},
+    {.name = "cpu.embed.panels", COMMON(EMBED, CPU_GENERIC, 0, 1), .flags = FLAGS,
+     .accepts = accepts_embed, .phase = {cpu_embed_panels}, .cost = cost_embed, PANEL_CONSTANTS},
+    {0},
+};
+// clang-format on

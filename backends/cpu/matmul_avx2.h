@@ -1,0 +1,207 @@
+/* backends/cpu/matmul_avx2.h: panels times tiles with AVX2; included by matmul_kernel.c alone.
+ *
+ * One register holds 8 rows x 4 k; vpmaddubsw multiplies unsigned weights with int8 of one column into
+ * 16-bit sums of two, of which as many are added as fit before vpmaddwd widens them: all exact. Signed
+ * byte weights give their sign to the activations. Tiles of 4 go over the panel once per 8 rows, smaller
+ * ones once for all 16. */
+
+enum { MM_BYTE_OFFSET = 0 };
+#define MM_WIDTH_LIST 1, 2, 4
+#define MM_EACH_WIDTH(F, ...) F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4)
+#define MM_UNROLL _Pragma("GCC unroll 16")
+
+CPU_INLINE __m256i load_32b(const uint8_t *p) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+/* Products of two (at most 2 * 127 * the largest weight) that 16 bits hold. */
+CPU_INLINE int sums_in_16_bits(hy_dtype dtype) {
+    switch (dtype) {
+    case HY_DTYPE_Q8_0:
+    case HY_DTYPE_IQ4_NL:
+    case HY_DTYPE_IQ4_XS:
+        return 1; /* 2 * 127 * 128 */
+    case HY_DTYPE_Q6_K:
+        return 2; /* 2 * 127 * 63 */
+    case HY_DTYPE_Q5_0:
+    case HY_DTYPE_Q5_1:
+    case HY_DTYPE_Q5_K:
+    case HY_DTYPE_MXFP4:
+        return 4; /* 2 * 127 * 31 */
+    default:
+        return 8; /* 2 * 127 * 15 */
+    }
+}
+
+CPU_INLINE bool signed_weights(hy_dtype dtype) {
+    return sums_in_16_bits(dtype) == 1;
+}
+
+/* iq4 values, mxfp4 values + 12. */
+CPU_INLINE __m256i codebook(hy_dtype dtype) {
+    const __m128i iq4 =
+        _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+    const __m128i e2m1 = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+    return _mm256_broadcastsi128_si256(dtype == HY_DTYPE_MXFP4 ? e2m1 : iq4);
+}
+
+/* 2-bit fields of group g in bits `to`, `to` + 1; `pairs`: the 8 rows' part. */
+CPU_INLINE __m256i pair_at(const uint8_t *pairs, int g, int to) {
+    const __m256i v = load_32b(pairs + g / 4 * 64);
+    const int right = g % 4 * 2 - to;
+    return right > 0 ? _mm256_srli_epi16(v, right) : right < 0 ? _mm256_slli_epi16(v, -right) : v;
+}
+
+/* Sets `bit` where the bits plane has 1 for group g; `bits`: the 8 rows' part of word 0. */
+CPU_INLINE __m256i add_bit(__m256i v, const uint8_t *bits, int g, int bit) {
+    const __m256i word = _mm256_set1_epi32((int32_t)load_u32(bits + 8 * g));
+    const __m256i spread = _mm256_shuffle_epi8(
+        word, _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2,
+                               2, 3, 3, 3, 3, 3, 3, 3, 3));
+    const __m256i one = _mm256_set1_epi64x((int64_t)0x8040201008040201u);
+    const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, one), one);
+    return _mm256_or_si256(v, _mm256_and_si256(set, _mm256_set1_epi8((char)bit)));
+}
+
+/* Weights of group g; rows 8 high .. 8 high + 7. */
+CPU_INLINE __m256i group(mm_format f, const uint8_t *sub, int g, int high) {
+    const uint8_t *mine = sub + 32 * high;
+    const __m256i three = _mm256_set1_epi8(3);
+    if (f.dtype == HY_DTYPE_Q8_0) return load_32b(mine + 64 * g);
+    if (f.dtype == HY_DTYPE_Q2_K) return _mm256_and_si256(pair_at(mine, g, 0), three);
+    if (f.dtype == HY_DTYPE_Q3_K)
+        return add_bit(_mm256_and_si256(pair_at(mine, g, 0), three), sub + 128 + 4 * high, g, 4);
+    const __m256i both = load_32b(mine + g % 4 * 64);
+    const __m256i nibble =
+        _mm256_and_si256(g < 4 ? both : _mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
+    switch (f.dtype) {
+    case HY_DTYPE_Q5_0:
+    case HY_DTYPE_Q5_1:
+    case HY_DTYPE_Q5_K:
+        return add_bit(nibble, sub + 256 + 4 * high, g, 16);
+    case HY_DTYPE_Q6_K:
+        return _mm256_or_si256(
+            nibble, _mm256_and_si256(pair_at(mine + 256, g, 4), _mm256_set1_epi8(0x30)));
+    case HY_DTYPE_IQ4_NL:
+    case HY_DTYPE_IQ4_XS:
+    case HY_DTYPE_MXFP4:
+        return _mm256_shuffle_epi8(codebook(f.dtype), nibble);
+    default:
+        return nibble;
+    }
+}
+
+CPU_INLINE __m256i broadcast(const uint8_t *p) {
+    return _mm256_set1_epi32((int32_t)load_u32(p));
+}
+
+/* One sub-block of 16 or 32 k for 8 rows. */
+CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const uint8_t *x, int half,
+                          int high, __m256 a, __m256 b, __m256 *acc) {
+    const uint8_t *scale = x + n * 32, *aux = scale + 4 * n * (1 + half);
+    const int groups = f.split ? 4 : 8, most = sums_in_16_bits(f.dtype);
+    const int run = most < groups ? most : groups;
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i dot[4], sum[4];
+    MM_UNROLL for (int c = 0; c < n; c++)
+        dot[c] = f.minima ? _mm256_setzero_si256() : broadcast(aux + 4 * c);
+    MM_UNROLL for (int i = 0; i < groups; i++) {
+        const int g = f.split ? 4 * half + i : f.dtype == HY_DTYPE_Q8_0 ? i : i / 2 + i % 2 * 4;
+        const __m256i w = group(f, sub, g, high);
+        const __m256i size = signed_weights(f.dtype) ? _mm256_abs_epi8(w) : w;
+        MM_UNROLL for (int c = 0; c < n; c++) {
+            const __m256i q = broadcast(x + c * 32 + 4 * g);
+            const __m256i product =
+                _mm256_maddubs_epi16(size, signed_weights(f.dtype) ? _mm256_sign_epi8(q, w) : q);
+            sum[c] = i % run ? _mm256_add_epi16(sum[c], product) : product;
+            if (i % run == run - 1)
+                dot[c] = _mm256_add_epi32(dot[c], _mm256_madd_epi16(sum[c], ones));
+        }
+    }
+    MM_UNROLL for (int c = 0; c < n; c++) {
+        const __m256 s = _mm256_mul_ps(a, _mm256_castsi256_ps(broadcast(scale + 4 * c)));
+        acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[c]), s, acc[c]);
+        if (f.minima)
+            acc[c] = _mm256_fmadd_ps(b, _mm256_castsi256_ps(broadcast(aux + 4 * c)), acc[c]);
+    }
+}
+
+/* Rows [8 first, 8 first + 8 count) of the panel. */
+CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int count,
+                            const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {
+    const uint64_t step = (uint64_t)n * (f.split ? 44 : 40);
+    __m256 acc[2][4];
+    MM_UNROLL for (int i = 0; i < 2 * n; i++)
+        acc[i / n][i % n] = _mm256_setzero_ps();
+    for (uint32_t blocks = k / (32u * (uint32_t)f.subs); blocks; blocks--) {
+        mm_scales scales;
+        block_scales(f, panel, &scales);
+        const uint8_t *sub = panel + f.header;
+        for (int s = 0; s < f.subs; s++) {
+            MM_UNROLL for (int half = 0; half <= f.split; half++) {
+                const int at = f.split ? 2 * s + half : s;
+                MM_UNROLL for (int h = first; h < first + count; h++)
+                    sub_block(f, n, sub, tile, half, h, _mm256_load_ps(scales.a[at] + 8 * h),
+                              f.minima ? _mm256_load_ps(scales.b[at] + 8 * h) : _mm256_setzero_ps(),
+                              acc[h - first]);
+            }
+            tile += step;
+            sub += f.sub;
+        }
+        panel = sub;
+    }
+    MM_UNROLL for (int h = first; h < first + count; h++) {
+        MM_UNROLL for (int c = 0; c < n; c++)
+            _mm256_storeu_ps(z + 16 * c + 8 * h, acc[h - first][c]);
+    }
+}
+
+CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
+                          uint32_t k, float *z) {
+    if (n <= 2) {
+        half_panels(f, n, 0, 2, panel, tile, k, z);
+    } else {
+        half_panels(f, n, 0, 1, panel, tile, k, z);
+        half_panels(f, n, 1, 1, panel, tile, k, z);
+    }
+}
+
+/* ---- float weights ---------------------------------------------------------------------------------- */
+
+/* Chunks of `length` k, `lanes` of them side by side, from k on. */
+CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
+                             const float *x, uint64_t k, uint32_t length, v16 *acc) {
+    v16 part[4];
+    MM_UNROLL for (int i = 0; i < n * lanes; i++)
+        part[i] = v16_zero();
+    for (uint64_t i = k; i < k + length; i++) {
+        MM_UNROLL for (int l = 0; l < lanes; l++) {
+            const uint64_t at = i + (uint64_t)l * MM_CHUNK;
+            const uint16_t *half = (const uint16_t *)(const void *)panel + 16 * at;
+            const v16 w = dtype == HY_DTYPE_F32 ? v16_load((const float *)(const void *)panel + 16 * at)
+                          : dtype == HY_DTYPE_F16 ? v16_load_f16(half)
+                                                  : v16_load_bf16(half);
+            MM_UNROLL for (int c = 0; c < n; c++)
+                part[l * n + c] =
+                    v16_fma(w, v16_set(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
+        }
+    }
+    MM_UNROLL for (int i = 0; i < n * lanes; i++)
+        acc[i % n] = v16_add(acc[i % n], part[i]);
+}
+
+CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, const uint8_t *tile,
+                         uint32_t k, float *z) {
+    const float *x = (const float *)(const void *)tile;
+    const int lanes = 4 / n; /* hides the latency of fma when there are few columns */
+    v16 acc[4];
+    MM_UNROLL for (int c = 0; c < n; c++)
+        acc[c] = v16_zero();
+    uint32_t at = 0;
+    for (; lanes > 1 && k - at >= (uint32_t)lanes * MM_CHUNK; at += (uint32_t)lanes * MM_CHUNK)
+        plain_chunks(dtype, n, lanes, panel, x, at, MM_CHUNK, acc);
+    for (; at < k; at += MM_CHUNK)
+        plain_chunks(dtype, n, 1, panel, x, at, HY_MIN(k - at, MM_CHUNK), acc);
+    MM_UNROLL for (int c = 0; c < n; c++)
+        v16_store(z + 16 * c, acc[c]);
+}

@@ -1,0 +1,113 @@
+/* backends/cpu/matmul_generic.h: panels times tiles in plain C; included by matmul_kernel.c alone.
+ * Loops run over the 16 rows, so that compilers vectorize what the machine allows; fmaf keeps the bits. */
+
+enum { MM_BYTE_OFFSET = 0 };
+#define MM_WIDTH_LIST 1, 4
+#define MM_EACH_WIDTH(F, ...) F(__VA_ARGS__, 1) F(__VA_ARGS__, 4)
+
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
+static const int8_t mxfp4_values[16] = {12, 13, 14, 15, 16, 18, 20, 24,
+                                        12, 11, 10, 9,  8,  6,  4,  0}; /* + 12 */
+
+/* Bit of row r, element k of 32 in a bits plane. */
+CPU_INLINE int bit_at(const uint8_t *bits, int r, int k) {
+    return bits[k / 4 * 8 + r / 2] >> (r % 2 * 4 + k % 4) & 1;
+}
+
+/* Weight of row r, element k of 32. */
+CPU_INLINE int weight(mm_format f, const uint8_t *sub, int r, int k) {
+    const int byte = r * 4 + k % 4;
+    const int pair_byte = k / 16 * 64 + byte, pair_shift = k % 16 / 4 * 2;
+    if (f.dtype == HY_DTYPE_Q8_0) return (int8_t)sub[k / 4 * 64 + byte];
+    if (f.dtype == HY_DTYPE_Q2_K) return sub[pair_byte] >> pair_shift & 3;
+    if (f.dtype == HY_DTYPE_Q3_K)
+        return (sub[pair_byte] >> pair_shift & 3) | bit_at(sub + 128, r, k) << 2;
+    const int nibble = sub[k % 16 / 4 * 64 + byte] >> k / 16 * 4 & 15;
+    switch (f.dtype) {
+    case HY_DTYPE_Q5_0:
+    case HY_DTYPE_Q5_1:
+    case HY_DTYPE_Q5_K:
+        return nibble | bit_at(sub + 256, r, k) << 4;
+    case HY_DTYPE_Q6_K:
+        return nibble | (sub[256 + pair_byte] >> pair_shift & 3) << 4;
+    case HY_DTYPE_IQ4_NL:
+    case HY_DTYPE_IQ4_XS:
+        return iq4_values[nibble];
+    case HY_DTYPE_MXFP4:
+        return mxfp4_values[nibble];
+    default:
+        return nibble;
+    }
+}
+
+/* One sub-block of one column: weights w [32][16 rows], elements [first, last). */
+CPU_INLINE void column_dot(mm_format f, int16_t (*w)[CPU_PANEL], const int8_t *q, int first, int last,
+                           float scale, const uint8_t *aux, const float *a, const float *b,
+                           float *acc) {
+    int32_t dot[CPU_PANEL];
+    const int32_t begin = f.minima ? 0 : (int32_t)load_u32(aux);
+    for (int r = 0; r < CPU_PANEL; r++)
+        dot[r] = begin;
+    for (int i = first; i < last; i++)
+        for (int r = 0; r < CPU_PANEL; r++)
+            dot[r] += (int32_t)w[i][r] * q[i];
+    for (int r = 0; r < CPU_PANEL; r++)
+        acc[r] = fmaf((float)dot[r], a[r] * scale, acc[r]);
+    if (!f.minima) return;
+    const float term = hy_f32_from_bits(load_u32(aux));
+    for (int r = 0; r < CPU_PANEL; r++)
+        acc[r] = fmaf(b[r], term, acc[r]);
+}
+
+CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
+                          uint32_t k, float *z) {
+    const int step = n * (f.split ? 44 : 40);
+    int16_t w[32][CPU_PANEL];
+    mm_scales scales;
+    memset(z, 0, sizeof(float) * CPU_PANEL * (size_t)n);
+    for (uint32_t blocks = k / (32u * (uint32_t)f.subs); blocks; blocks--) {
+        block_scales(f, panel, &scales);
+        const uint8_t *sub = panel + f.header;
+        for (int s = 0; s < f.subs; s++) {
+            for (int i = 0; i < 32; i++)
+                for (int r = 0; r < CPU_PANEL; r++)
+                    w[i][r] = (int16_t)weight(f, sub, r, i);
+            for (int c = 0; c < n; c++) {
+                const int8_t *q = (const int8_t *)tile + 32 * c;
+                const float scale = hy_f32_from_bits(load_u32(tile + 32 * n + 4 * c));
+                for (int h = 0; h <= f.split; h++) {
+                    const int at = f.split ? 2 * s + h : s;
+                    column_dot(f, w, q, 16 * h, f.split ? 16 * h + 16 : 32, scale,
+                               tile + 36 * n + 4 * n * h + 4 * c, scales.a[at], scales.b[at],
+                               z + CPU_PANEL * c);
+                }
+            }
+            tile += step;
+            sub += f.sub;
+        }
+        panel = sub;
+    }
+}
+
+CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, const uint8_t *tile,
+                         uint32_t k, float *z) {
+    const float *x = (const float *)(const void *)tile;
+    float part[4][CPU_PANEL], w[CPU_PANEL];
+    memset(z, 0, sizeof(float) * CPU_PANEL * (size_t)n);
+    for (uint32_t at = 0; at < k; at += MM_CHUNK) {
+        memset(part, 0, sizeof part);
+        for (uint64_t i = at; i < HY_MIN(k, (uint64_t)at + MM_CHUNK); i++) {
+            const uint16_t *half = (const uint16_t *)(const void *)panel + 16 * i;
+            v16_store(w, dtype == HY_DTYPE_F32 ? v16_load((const float *)(const void *)panel + 16 * i)
+                         : dtype == HY_DTYPE_F16 ? v16_load_f16(half)
+                                                 : v16_load_bf16(half));
+            for (int c = 0; c < n; c++)
+                for (int r = 0; r < CPU_PANEL; r++)
+                    part[c][r] = fmaf(w[r], x[i * (uint64_t)n + (uint64_t)c], part[c][r]);
+        }
+        for (int c = 0; c < n; c++)
+            for (int r = 0; r < CPU_PANEL; r++)
+                z[CPU_PANEL * c + r] += part[c][r];
+    }
+}

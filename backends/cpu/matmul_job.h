@@ -1,0 +1,72 @@
+/* backends/cpu/matmul_job.h: what matmul.c and matmul_grouped.c share: one matrix product under way, on
+ * one worker. */
+#ifndef HY_CPU_MATMUL_JOB_H
+#define HY_CPU_MATMUL_JOB_H
+
+#include "backends/cpu/matmul.h"
+
+enum {
+    MM_ALIGN = 256,            /* of every part of a workspace */
+    MM_TAG_ISA = 3,            /* cpu_variant.tag: index of the function table */
+    MM_TAG_ROWS = 4,           /* and: weights in the file's layout */
+    MM_X_BLOCK_BYTES = 320 << 10 /* activations that stay in the second-level cache */
+};
+
+/* Built afresh by every phase of a call; small. */
+typedef struct mm_job {
+    const mm_kernels *kernels;
+    cpu_panels panels;
+    uint32_t widest;       /* columns of a full tile */
+    uint64_t column_bytes; /* of a tile */
+    const uint8_t *weights;
+    uint64_t row_stride, expert_stride; /* bytes; weights in the file's layout only */
+    uint8_t *scratch;                   /* one group's panels; NULL: weights are packed */
+    mm_epilogue epilogue;
+    const float *bias; /* [E, N] or NULL */
+    uint8_t *out;
+    const uint8_t *residual;
+    /* Output row i is pair order[i] (or i) = (t, p) of [T, P]: bytes between rows and within one. */
+    const uint32_t *order;
+    uint32_t pairs; /* P */
+    uint64_t out_stride[2], residual_stride;
+} mm_job;
+
+/* Reads the op of the call. scratch: room for one group's panels, for weights in the file's layout. */
+mm_job mm_job_of(const cpu_call *call);
+
+/* Smallest tile of the ISA for `columns` (at most the widest): index into width[]. */
+uint32_t mm_width_index(const mm_kernels *kernels, uint32_t columns);
+
+/* Outputs of `group` (16 of an expert) for output rows [first, first + count): the columns of one tile. */
+void mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
+                 uint32_t first, uint32_t count);
+
+/* Where mm_multiply finds the group's panels; packs them first when they are not. */
+const uint8_t *mm_group_panels(const mm_job *job, uint32_t expert, uint32_t group);
+
+/* The tile's columns over one group whose panels are at hand. */
+void mm_multiply_panels(const mm_job *job, const uint8_t *panels, uint32_t expert, uint32_t group,
+                        const uint8_t *tile, uint32_t first, uint32_t count);
+
+/* Finishes one output row of one group: z and, with glu, up: 16 sums each. */
+void mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *e, const float *z,
+               const float *up, uint32_t group, uint64_t row);
+
+/* Room for one group's panels, rounded up. */
+uint64_t mm_scratch_bytes(const cpu_panels *panels);
+
+/* grouped_matmul's phases and workspace (matmul_grouped.c). */
+void mm_grouped_sort(cpu_call *call, uint32_t worker, uint32_t workers);
+/* As cpu_fn. */
+void mm_grouped_fill(cpu_call *call, uint32_t worker, uint32_t workers);
+/* As cpu_fn. */
+void mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers);
+/* As cpu_variant.workspace. */
+uint64_t mm_grouped_workspace(const hy_op *op, uint32_t workers);
+
+/* embed (embed.c): from panels, and from rows in the file's layout. */
+void cpu_embed_panels(cpu_call *call, uint32_t worker, uint32_t workers);
+/* As cpu_fn. */
+void cpu_embed_rows(cpu_call *call, uint32_t worker, uint32_t workers);
+
+#endif

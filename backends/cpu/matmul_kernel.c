@@ -1,0 +1,337 @@
+/* backends/cpu/matmul_kernel.c: matmul kernels, compiled once per ISA (backends/cpu/matmul.h).
+ *
+ * The multiplication proper is in matmul_<isa>.h; here is what all of them share, in C that vectorizes. */
+#include <math.h>
+#include <string.h>
+
+#include "backends/cpu/kernel.h"
+#include "backends/cpu/matmul.h"
+#include "backends/cpu/vmath.h"
+
+/* What the micro kernels need to know of a block format, constant under inlining. */
+typedef struct mm_format {
+    hy_dtype dtype;
+    int header, sub; /* bytes of a panel block's header and of its sub-blocks */
+    int subs;        /* sub-blocks of 32 k in a block */
+    int split;       /* 1: sub-blocks have 16 k */
+    int minima;      /* 1: offsets b */
+} mm_format;
+
+/* X(dtype, name, header, sub, subs, split, minima) */
+#define MM_BLOCK_FORMATS(X)                                                                        \
+    X(HY_DTYPE_Q8_0, q8_0, 32, 512, 1, 0, 0)                                                       \
+    X(HY_DTYPE_Q4_0, q4_0, 32, 256, 1, 0, 0)                                                       \
+    X(HY_DTYPE_Q4_1, q4_1, 64, 256, 1, 0, 1)                                                       \
+    X(HY_DTYPE_Q5_0, q5_0, 32, 320, 1, 0, 0)                                                       \
+    X(HY_DTYPE_Q5_1, q5_1, 64, 320, 1, 0, 1)                                                       \
+    X(HY_DTYPE_Q2_K, q2_k, 320, 128, 8, 1, 1)                                                      \
+    X(HY_DTYPE_Q3_K, q3_k, 224, 192, 8, 1, 0)                                                      \
+    X(HY_DTYPE_Q4_K, q4_k, 256, 256, 8, 0, 1)                                                      \
+    X(HY_DTYPE_Q5_K, q5_k, 256, 320, 8, 0, 1)                                                      \
+    X(HY_DTYPE_Q6_K, q6_k, 288, 384, 8, 1, 0)                                                      \
+    X(HY_DTYPE_IQ4_NL, iq4_nl, 32, 256, 1, 0, 0)                                                   \
+    X(HY_DTYPE_IQ4_XS, iq4_xs, 128, 256, 8, 0, 0)                                                  \
+    X(HY_DTYPE_MXFP4, mxfp4, 16, 256, 1, 0, 0)
+#define MM_PLAIN_FORMATS(X)                                                                        \
+    X(HY_DTYPE_F32, f32)                                                                           \
+    X(HY_DTYPE_F16, f16)                                                                           \
+    X(HY_DTYPE_BF16, bf16)
+
+CPU_INLINE uint32_t load_u32(const void *p) {
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* ---- the sub-blocks' scales ------------------------------------------------------------------------ */
+
+/* a and b of every sub-block of a panel block, [sub-block][16 rows]. */
+typedef struct mm_scales {
+    float a[16][CPU_PANEL], b[16][CPU_PANEL];
+} __attribute__((aligned(64))) mm_scales;
+
+/* Byte `i` of 16 words. */
+CPU_INLINE int32_t byte_of(uint32_t word, int i) {
+    return (int32_t)(word >> 8 * i & 255u);
+}
+
+/* q4_k, q5_k: three words w0 w1 w2 a row hold eight 6-bit scales and minima (hal/dtype.c). */
+CPU_INLINE void scales_q4_k(const uint8_t *header, const float *d, const float *dmin, mm_scales *out) {
+    uint32_t sc[2][CPU_PANEL], mn[2][CPU_PANEL];
+    for (int r = 0; r < CPU_PANEL; r++) {
+        const uint32_t w0 = load_u32(header + 64 + 4 * r), w1 = load_u32(header + 128 + 4 * r);
+        const uint32_t w2 = load_u32(header + 192 + 4 * r);
+        sc[0][r] = w0 & 0x3f3f3f3fu;
+        mn[0][r] = w1 & 0x3f3f3f3fu;
+        sc[1][r] = (w2 & 0x0f0f0f0fu) | (w0 >> 2 & 0x30303030u);
+        mn[1][r] = (w2 >> 4 & 0x0f0f0f0fu) | (w1 >> 2 & 0x30303030u);
+    }
+    for (int s = 0; s < 8; s++) {
+        for (int r = 0; r < CPU_PANEL; r++) {
+            out->a[s][r] = d[r] * (float)byte_of(sc[s / 4][r], s % 4);
+            out->b[s][r] = -(dmin[r] * (float)byte_of(mn[s / 4][r], s % 4));
+        }
+    }
+}
+
+/* q3_k: nibbles in w0 and w1, top pairs in w2. */
+CPU_INLINE void scales_q3_k(const uint8_t *header, const float *d, mm_scales *out) {
+    for (int q = 0; q < 4; q++) {
+        uint32_t word[CPU_PANEL];
+        for (int r = 0; r < CPU_PANEL; r++) {
+            const uint32_t low = load_u32(header + 32 + q % 2 * 64 + 4 * r);
+            const uint32_t top = load_u32(header + 160 + 4 * r);
+            word[r] = (low >> q / 2 * 4 & 0x0f0f0f0fu) | (top >> 2 * q & 0x03030303u) << 4;
+        }
+        for (int i = 0; i < 4; i++)
+            for (int r = 0; r < CPU_PANEL; r++)
+                out->a[4 * q + i][r] = d[r] * (float)(byte_of(word[r], i) - 32);
+    }
+}
+
+CPU_INLINE void scales_q2_k(const uint8_t *header, const float *d, const float *dmin, mm_scales *out) {
+    for (int s = 0; s < 16; s++) {
+        for (int r = 0; r < CPU_PANEL; r++) {
+            const int32_t both = header[64 + 16 * s + r];
+            out->a[s][r] = d[r] * (float)(both & 15);
+            out->b[s][r] = -(dmin[r] * (float)(both >> 4));
+        }
+    }
+}
+
+CPU_INLINE void scales_q6_k(const uint8_t *header, const float *d, mm_scales *out) {
+    for (int s = 0; s < 16; s++)
+        for (int r = 0; r < CPU_PANEL; r++)
+            out->a[s][r] = d[r] * (float)(int8_t)header[32 + 16 * s + r];
+}
+
+CPU_INLINE void scales_iq4_xs(const uint8_t *header, const float *d, mm_scales *out) {
+    for (int s = 0; s < 8; s++) {
+        for (int r = 0; r < CPU_PANEL; r++) {
+            uint16_t high;
+            memcpy(&high, header + 32 + 2 * r, sizeof high);
+            const uint32_t low = load_u32(header + 64 + 4 * r) >> 4 * s & 15u;
+            out->a[s][r] = d[r] * (float)((int32_t)(low | ((uint32_t)high >> 2 * s & 3u) << 4) - 32);
+        }
+    }
+}
+
+/* Half of 2^(e - 127), as hal/dtype.c has it. */
+CPU_INLINE float mxfp4_scale(uint32_t e) {
+    return hy_f32_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+}
+
+CPU_INLINE void block_scales(mm_format f, const uint8_t *header, mm_scales *out) {
+    float d[CPU_PANEL], dmin[CPU_PANEL];
+    if (f.dtype == HY_DTYPE_MXFP4) {
+        for (int r = 0; r < CPU_PANEL; r++)
+            out->a[0][r] = mxfp4_scale(header[r]);
+        return;
+    }
+    if (f.subs == 1) {
+        v16_store(out->a[0], v16_load_f16((const uint16_t *)(const void *)header));
+        if (f.minima)
+            v16_store(out->b[0], v16_load_f16((const uint16_t *)(const void *)(header + 32)));
+        return;
+    }
+    v16_store(d, v16_load_f16((const uint16_t *)(const void *)header));
+    if (f.minima) v16_store(dmin, v16_load_f16((const uint16_t *)(const void *)(header + 32)));
+    if (f.dtype == HY_DTYPE_Q2_K)
+        scales_q2_k(header, d, dmin, out);
+    else if (f.dtype == HY_DTYPE_Q3_K)
+        scales_q3_k(header, d, out);
+    else if (f.dtype == HY_DTYPE_Q6_K)
+        scales_q6_k(header, d, out);
+    else if (f.dtype == HY_DTYPE_IQ4_XS)
+        scales_iq4_xs(header, d, out);
+    else
+        scales_q4_k(header, d, dmin, out);
+}
+
+#if defined(__AVX512VNNI__)
+#include "backends/cpu/matmul_avx512.h"
+#elif defined(__AVX2__)
+#include "backends/cpu/matmul_avx2.h"
+#else
+#include "backends/cpu/matmul_generic.h"
+#endif
+
+/* ---- one function per format and width -------------------------------------------------------------- */
+
+#define MM_BLOCK_FUNCTION(DTYPE, name, header, sub, subs, split, minima, width)                    \
+    static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) { \
+        mm_blocks((mm_format){DTYPE, header, sub, subs, split, minima}, width, panel, tile, k, z); \
+    }
+#define MM_PLAIN_FUNCTION(DTYPE, name, width)                                                      \
+    static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) { \
+        mm_plain(DTYPE, width, panel, tile, k, z);                                                 \
+    }
+#define MM_BLOCK_FUNCTIONS(DTYPE, name, header, sub, subs, split, minima)                          \
+    MM_EACH_WIDTH(MM_BLOCK_FUNCTION, DTYPE, name, header, sub, subs, split, minima)
+#define MM_PLAIN_FUNCTIONS(DTYPE, name) MM_EACH_WIDTH(MM_PLAIN_FUNCTION, DTYPE, name)
+MM_BLOCK_FORMATS(MM_BLOCK_FUNCTIONS)
+MM_PLAIN_FORMATS(MM_PLAIN_FUNCTIONS)
+
+/* ---- activations ----------------------------------------------------------------------------------- */
+
+/* 32 elements of a float row from k on; `left` of them are there. */
+CPU_INLINE void load_32(hy_dtype x, const void *row, uint32_t k, uint32_t left, float out[32]) {
+    if (x == HY_DTYPE_A8) {
+        const hy_a8_block *block = (const hy_a8_block *)row + k / 32;
+        for (int i = 0; i < 32; i++)
+            out[i] = block->scale * (float)block->q[i];
+        return;
+    }
+    v16_store(out, cpu_get(x, row, k, k + HY_MIN(left, 32)));
+    if (left > 16)
+        v16_store(out + 16, cpu_get(x, row, k + 16, k + HY_MIN(left, 32)));
+    else
+        memset(out + 16, 0, 64);
+}
+
+static void quantize(hy_dtype x, const void *row, uint32_t k, void *out) {
+    hy_a8_block *block = out;
+    float lanes[32];
+    for (uint32_t i = 0; i < k; i += 32, block++) {
+        load_32(x, row, i, k - i, lanes);
+        vm_a8_block(lanes, block);
+    }
+}
+
+static void fill_plain(hy_dtype x, const void *row, uint32_t begin, uint32_t end, uint32_t width,
+                       uint32_t column, uint8_t *tile) {
+    float lanes[32] = {0};
+    float *out = (float *)(void *)tile + column;
+    for (uint32_t k = begin; k < end; k += 32) {
+        const uint32_t count = HY_MIN(end - k, 32);
+        if (row) load_32(x, row, k, count, lanes);
+        for (uint32_t i = 0; i < count; i++)
+            out[(uint64_t)(k + i) * width] = lanes[i];
+    }
+}
+
+/* What sub-blocks' sums begin with: how far the stored unsigned integers are above the format's. */
+CPU_INLINE int32_t format_offset(hy_dtype weights) {
+    switch (weights) {
+    case HY_DTYPE_Q4_0:
+        return 8;
+    case HY_DTYPE_Q5_0:
+        return 16;
+    case HY_DTYPE_Q3_K:
+        return 4;
+    case HY_DTYPE_Q6_K:
+        return 32;
+    case HY_DTYPE_MXFP4:
+        return 12;
+    case HY_DTYPE_Q8_0:
+    case HY_DTYPE_IQ4_NL:
+    case HY_DTYPE_IQ4_XS:
+        return MM_BYTE_OFFSET;
+    default:
+        return 0;
+    }
+}
+
+/* One block of a tile's column. offset < 0: the format has minima. */
+CPU_INLINE void fill_block(const hy_a8_block *block, int split, int32_t offset, uint32_t width,
+                           uint8_t *at, uint32_t column) {
+    memcpy(at + (uint64_t)column * 32, block->q, 32);
+    float *scale = (float *)(void *)(at + (uint64_t)width * 32);
+    scale[column] = block->scale;
+    int32_t sum[2] = {block->sum, 0};
+    if (split) {
+        sum[0] = 0;
+        for (int i = 0; i < 16; i++)
+            sum[0] += block->q[i];
+        sum[1] = block->sum - sum[0];
+    }
+    for (int h = 0; h <= split; h++) {
+        float *aux = scale + (uint64_t)width * (1 + h) + column;
+        const int32_t term = -offset * sum[h];
+        if (offset < 0)
+            *aux = block->scale * (float)sum[h];
+        else
+            memcpy(aux, &term, sizeof term);
+    }
+}
+
+static void fill_blocks(hy_dtype weights, hy_dtype x, const void *row, uint32_t begin, uint32_t end,
+                        uint32_t width, uint32_t column, uint8_t *tile) {
+    const bool split = mm_column_bytes(weights, 32) == 44;
+    const bool minima = weights == HY_DTYPE_Q4_1 || weights == HY_DTYPE_Q5_1 ||
+                        weights == HY_DTYPE_Q2_K || weights == HY_DTYPE_Q4_K ||
+                        weights == HY_DTYPE_Q5_K;
+    const int32_t offset = minima ? -1 : format_offset(weights);
+    const uint64_t stride = (uint64_t)width * (split ? 44 : 40);
+    static const hy_a8_block zero;
+    float lanes[32];
+    for (uint32_t b = begin / 32; b < end / 32; b++) {
+        hy_a8_block own;
+        const hy_a8_block *block = row ? &own : &zero;
+        if (row && x == HY_DTYPE_A8) {
+            block = (const hy_a8_block *)row + b;
+        } else if (row) {
+            load_32(x, row, b * 32, 32, lanes);
+            vm_a8_block(lanes, &own);
+        }
+        fill_block(block, split, offset, width, tile + b * stride, column);
+    }
+}
+
+static void fill(hy_dtype weights, hy_dtype x, const void *row, uint32_t begin, uint32_t end,
+                 uint32_t width, uint32_t column, uint8_t *tile) {
+    if (hy_dtype_get(weights)->quantized)
+        fill_blocks(weights, x, row, begin, end, width, column, tile);
+    else
+        fill_plain(x, row, begin, end, width, column, tile);
+}
+
+/* ---- the way out ----------------------------------------------------------------------------------- */
+
+CPU_INLINE void add_bias(float *y, const float *bias, uint32_t first, uint32_t count) {
+    if (!bias) return;
+    float lanes[16];
+    v16_store(lanes, cpu_get(HY_DTYPE_F32, bias, first, first + count));
+    for (int i = 0; i < 16; i++)
+        y[i] += lanes[i];
+}
+
+static void finish(const mm_epilogue *e, const float *z, const float *up, uint32_t first,
+                   uint32_t count, void *out, const void *residual) {
+    float y[16], u[16];
+    memcpy(y, z, sizeof y);
+    add_bias(y, e->bias, first, count);
+    vm_act_row(y, 16, e->act);
+    if (up) {
+        memcpy(u, up, sizeof u);
+        add_bias(u, e->bias, e->m + first, count);
+        for (int i = 0; i < 16; i++)
+            y[i] *= u[i];
+    }
+    if (e->scale != 0.0f)
+        for (int i = 0; i < 16; i++)
+            y[i] *= e->scale;
+    if (e->softcap > 0.0f)
+        for (int i = 0; i < 16; i++)
+            y[i] = vm_softcap(y[i], e->softcap);
+    if (residual) {
+        v16_store(u, cpu_get(e->residual_dtype, residual, 0, count));
+        for (int i = 0; i < 16; i++)
+            y[i] += u[i];
+    }
+    cpu_put(e->out_dtype, out, 0, count, v16_load(y));
+}
+
+#define MM_ROW_ENTRY(DTYPE, name, width) name##_##width,
+#define MM_BLOCK_ENTRY(DTYPE, name, header, sub, subs, split, minima, width) name##_##width,
+#define MM_BLOCK_ROW(DTYPE, name, header, sub, subs, split, minima)                                \
+    [DTYPE] = {MM_EACH_WIDTH(MM_BLOCK_ENTRY, DTYPE, name, header, sub, subs, split, minima)},
+#define MM_PLAIN_ROW(DTYPE, name) [DTYPE] = {MM_EACH_WIDTH(MM_ROW_ENTRY, DTYPE, name)},
+
+const mm_kernels CPU_NAME(cpu_mm) = {
+    .width = {MM_WIDTH_LIST},
+    .micro = {MM_BLOCK_FORMATS(MM_BLOCK_ROW) MM_PLAIN_FORMATS(MM_PLAIN_ROW)},
+    .fill = fill,
+    .finish = finish,
+    .quantize = quantize,
+};

@@ -1,0 +1,507 @@
+/* backends/cpu/pack.c: the file's blocks <-> panel blocks (backends/cpu/panel.h). */
+#include <string.h>
+
+#include "backends/cpu/panel.h"
+#include "base/num.h"
+
+enum { MAX_BLOCK_BYTES = 210 };
+
+typedef const uint8_t *const row_ptr; /* one of 16 rows, at the present block */
+
+static uint32_t load32(const uint8_t *p) {
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static void store32(uint8_t *p, uint32_t v) {
+    memcpy(p, &v, sizeof v);
+}
+
+/* ---- fields that keep their bytes: [field][16 rows] ---- */
+
+static void put_words(row_ptr *rows, uint32_t at, uint32_t count, uint8_t *dst) {
+    for (uint32_t r = 0; r < CPU_PANEL; r++)
+        for (uint32_t i = 0; i < count; i++)
+            memcpy(dst + (i * CPU_PANEL + r) * 4, rows[r] + at + 4 * i, 4);
+}
+
+static void get_words(const uint8_t *src, uint32_t lane, uint32_t count, uint8_t *dst) {
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(dst + 4 * i, src + (i * CPU_PANEL + lane) * 4, 4);
+}
+
+static void put_halves(row_ptr *rows, uint32_t at, uint32_t count, uint8_t *dst) {
+    for (uint32_t r = 0; r < CPU_PANEL; r++)
+        for (uint32_t i = 0; i < count; i++)
+            memcpy(dst + (i * CPU_PANEL + r) * 2, rows[r] + at + 2 * i, 2);
+}
+
+static void get_halves(const uint8_t *src, uint32_t lane, uint32_t count, uint8_t *dst) {
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(dst + 2 * i, src + (i * CPU_PANEL + lane) * 2, 2);
+}
+
+static void put_bytes(row_ptr *rows, uint32_t at, uint32_t count, uint8_t *dst) {
+    for (uint32_t r = 0; r < CPU_PANEL; r++)
+        for (uint32_t i = 0; i < count; i++)
+            dst[i * CPU_PANEL + r] = rows[r][at + i];
+}
+
+static void get_bytes(const uint8_t *src, uint32_t lane, uint32_t count, uint8_t *dst) {
+    for (uint32_t i = 0; i < count; i++)
+        dst[i] = src[i * CPU_PANEL + lane];
+}
+
+/* ---- planes of 4, 2 and 1 bits; a word holds four elements k..k+3, one a byte ---- */
+
+/* Eight words of one sub-block, 4 bits in each byte -> the row's part of the nibbles. */
+static void put_nibbles(const uint32_t word[8], uint32_t lane, uint8_t *dst) {
+    for (uint32_t u = 0; u < 4; u++)
+        store32(dst + (u * CPU_PANEL + lane) * 4, word[u] | word[u + 4] << 4);
+}
+
+static void get_nibbles(const uint8_t *src, uint32_t lane, uint32_t word[8]) {
+    for (uint32_t u = 0; u < 4; u++) {
+        const uint32_t both = load32(src + (u * CPU_PANEL + lane) * 4);
+        word[u] = both & 0x0f0f0f0fu;
+        word[u + 4] = both >> 4 & 0x0f0f0f0fu;
+    }
+}
+
+/* The same with 2 bits in each byte. */
+static void put_pairs(const uint32_t word[8], uint32_t lane, uint8_t *dst) {
+    for (uint32_t h = 0; h < 2; h++) {
+        const uint32_t *w = word + 4 * h;
+        store32(dst + (h * CPU_PANEL + lane) * 4, w[0] | w[1] << 2 | w[2] << 4 | w[3] << 6);
+    }
+}
+
+static void get_pairs(const uint8_t *src, uint32_t lane, uint32_t word[8]) {
+    for (uint32_t g = 0; g < 8; g++)
+        word[g] = load32(src + (g / 4 * CPU_PANEL + lane) * 4) >> g % 4 * 2 & 0x03030303u;
+}
+
+/* 32 bits of one row -> the row's nibble in each of the eight 64-bit words. dst begins as zeros. */
+static void put_bits(uint32_t bits, uint32_t lane, uint8_t *dst) {
+    for (uint32_t g = 0; g < 8; g++)
+        dst[g * 8 + lane / 2] |= (uint8_t)((bits >> 4 * g & 15u) << (lane & 1) * 4);
+}
+
+static uint32_t get_bits(const uint8_t *src, uint32_t lane) {
+    uint32_t bits = 0;
+    for (uint32_t g = 0; g < 8; g++)
+        bits |= (src[g * 8 + lane / 2] >> (lane & 1) * 4 & 15u) << 4 * g;
+    return bits;
+}
+
+/* Bit b of 32 bytes -> 32 bits. The product brings bit 8 i of a word to bit 24 + i. */
+static uint32_t gather_bit(const uint8_t *bytes, uint32_t b) {
+    uint32_t bits = 0;
+    for (uint32_t g = 0; g < 8; g++)
+        bits |= ((load32(bytes + 4 * g) >> b & 0x01010101u) * 0x01020408u >> 24 & 15u) << 4 * g;
+    return bits;
+}
+
+/* Its inverse: sets bit b of 32 bytes. */
+static void scatter_bit(uint32_t bits, uint32_t b, uint8_t *bytes) {
+    for (uint32_t g = 0; g < 8; g++) {
+        const uint32_t spread = (bits >> 4 * g & 15u) * 0x00204081u & 0x01010101u;
+        store32(bytes + 4 * g, load32(bytes + 4 * g) | spread << b);
+    }
+}
+
+/* Where sub-block s of q4_k and q5_k keeps its nibbles: 32 bytes, shifted right by `shift`. */
+static void nibbles_k(const uint8_t *q, uint32_t s, uint32_t word[8]) {
+    for (uint32_t g = 0; g < 8; g++)
+        word[g] = load32(q + s / 2 * 32 + 4 * g) >> (s & 1) * 4 & 0x0f0f0f0fu;
+}
+
+static void nibbles_k_back(const uint32_t word[8], uint32_t s, uint8_t *q) {
+    for (uint32_t g = 0; g < 8; g++) {
+        uint8_t *p = q + s / 2 * 32 + 4 * g;
+        store32(p, load32(p) | word[g] << (s & 1) * 4);
+    }
+}
+
+/* q6_k: halves of 128 elements, 64 bytes each; quarters 0, 1 are low nibbles, 2, 3 the high ones. */
+static void nibbles_q6(const uint8_t *q, uint32_t s, uint32_t word[8]) {
+    for (uint32_t g = 0; g < 8; g++)
+        word[g] = load32(q + s / 4 * 64 + (s & 1) * 32 + 4 * g) >> (s >> 1 & 1) * 4 & 0x0f0f0f0fu;
+}
+
+static void nibbles_q6_back(const uint32_t word[8], uint32_t s, uint8_t *q) {
+    for (uint32_t g = 0; g < 8; g++) {
+        uint8_t *p = q + s / 4 * 64 + (s & 1) * 32 + 4 * g;
+        store32(p, load32(p) | word[g] << (s >> 1 & 1) * 4);
+    }
+}
+
+/* Pairs of q2_k, q3_k and q6_k: halves of 128 elements in 32 bytes, quarter i in bits 2 i. */
+static void pairs_k(const uint8_t *q, uint32_t s, uint32_t word[8]) {
+    for (uint32_t g = 0; g < 8; g++)
+        word[g] = load32(q + s / 4 * 32 + 4 * g) >> s % 4 * 2 & 0x03030303u;
+}
+
+static void pairs_k_back(const uint32_t word[8], uint32_t s, uint8_t *q) {
+    for (uint32_t g = 0; g < 8; g++) {
+        uint8_t *p = q + s / 4 * 32 + 4 * g;
+        store32(p, load32(p) | word[g] << s % 4 * 2);
+    }
+}
+
+/* ---- one panel block: 16 file blocks -> dst, and one of them back ---- */
+
+static void put_q8_0(row_ptr *rows, uint8_t *dst) {
+    put_halves(rows, 0, 1, dst);
+    put_words(rows, 2, 8, dst + 32);
+}
+static void get_q8_0(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 1, dst);
+    get_words(src + 32, lane, 8, dst + 2);
+}
+
+static void put_q4_0(row_ptr *rows, uint8_t *dst) { /* iq4_nl too */
+    put_halves(rows, 0, 1, dst);
+    put_words(rows, 2, 4, dst + 32);
+}
+static void get_q4_0(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 1, dst);
+    get_words(src + 32, lane, 4, dst + 2);
+}
+
+static void put_q4_1(row_ptr *rows, uint8_t *dst) {
+    put_halves(rows, 0, 2, dst);
+    put_words(rows, 4, 4, dst + 64);
+}
+static void get_q4_1(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 2, dst);
+    get_words(src + 64, lane, 4, dst + 4);
+}
+
+/* halves: 1 for q5_0 (d), 2 for q5_1 (d, m). */
+static void put_q5(row_ptr *rows, uint32_t halves, uint8_t *dst) {
+    put_halves(rows, 0, halves, dst);
+    put_words(rows, 2 * halves + 4, 4, dst + 32 * halves);
+    uint8_t *bits = dst + 32 * halves + 256;
+    memset(bits, 0, 64);
+    for (uint32_t r = 0; r < CPU_PANEL; r++)
+        put_bits(load32(rows[r] + 2 * halves), r, bits);
+}
+static void get_q5(const uint8_t *src, uint32_t lane, uint32_t halves, uint8_t *dst) {
+    get_halves(src, lane, halves, dst);
+    store32(dst + 2 * halves, get_bits(src + 32 * halves + 256, lane));
+    get_words(src + 32 * halves, lane, 4, dst + 2 * halves + 4);
+}
+static void put_q5_0(row_ptr *rows, uint8_t *dst) {
+    put_q5(rows, 1, dst);
+}
+static void get_q5_0(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_q5(src, lane, 1, dst);
+}
+static void put_q5_1(row_ptr *rows, uint8_t *dst) {
+    put_q5(rows, 2, dst);
+}
+static void get_q5_1(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_q5(src, lane, 2, dst);
+}
+
+static void put_mxfp4(row_ptr *rows, uint8_t *dst) {
+    put_bytes(rows, 0, 1, dst);
+    put_words(rows, 1, 4, dst + 16);
+}
+static void get_mxfp4(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_bytes(src, lane, 1, dst);
+    get_words(src + 16, lane, 4, dst + 1);
+}
+
+static void put_iq4_xs(row_ptr *rows, uint8_t *dst) {
+    put_halves(rows, 0, 2, dst);
+    put_words(rows, 4, 1, dst + 64);
+    for (uint32_t s = 0; s < 8; s++)
+        put_words(rows, 8 + 16 * s, 4, dst + 128 + 256 * s);
+}
+static void get_iq4_xs(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 2, dst);
+    get_words(src + 64, lane, 1, dst + 4);
+    for (uint32_t s = 0; s < 8; s++)
+        get_words(src + 128 + 256 * s, lane, 4, dst + 8 + 16 * s);
+}
+
+static void put_q2_k(row_ptr *rows, uint8_t *dst) {
+    put_halves(rows, 80, 2, dst);
+    put_bytes(rows, 0, 16, dst + 64);
+    uint32_t word[8];
+    for (uint32_t r = 0; r < CPU_PANEL; r++) {
+        for (uint32_t s = 0; s < 8; s++) {
+            pairs_k(rows[r] + 16, s, word);
+            put_pairs(word, r, dst + 320 + 128 * s);
+        }
+    }
+}
+static void get_q2_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 2, dst + 80);
+    get_bytes(src + 64, lane, 16, dst);
+    uint32_t word[8];
+    memset(dst + 16, 0, 64);
+    for (uint32_t s = 0; s < 8; s++) {
+        get_pairs(src + 320 + 128 * s, lane, word);
+        pairs_k_back(word, s, dst + 16);
+    }
+}
+
+static void put_q3_k(row_ptr *rows, uint8_t *dst) {
+    put_halves(rows, 108, 1, dst);
+    put_words(rows, 96, 3, dst + 32);
+    uint32_t word[8];
+    for (uint32_t s = 0; s < 8; s++) {
+        uint8_t *sub = dst + 224 + 192 * s;
+        memset(sub + 128, 0, 64);
+        for (uint32_t r = 0; r < CPU_PANEL; r++) {
+            pairs_k(rows[r] + 32, s, word);
+            put_pairs(word, r, sub);
+            put_bits(gather_bit(rows[r], s), r, sub + 128);
+        }
+    }
+}
+static void get_q3_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 1, dst + 108);
+    get_words(src + 32, lane, 3, dst + 96);
+    uint32_t word[8];
+    memset(dst, 0, 96);
+    for (uint32_t s = 0; s < 8; s++) {
+        const uint8_t *sub = src + 224 + 192 * s;
+        get_pairs(sub, lane, word);
+        pairs_k_back(word, s, dst + 32);
+        scatter_bit(get_bits(sub + 128, lane), s, dst);
+    }
+}
+
+static void put_q4_k(row_ptr *rows, uint8_t *dst) {
+    put_halves(rows, 0, 2, dst);
+    put_words(rows, 4, 3, dst + 64);
+    uint32_t word[8];
+    for (uint32_t r = 0; r < CPU_PANEL; r++) {
+        for (uint32_t s = 0; s < 8; s++) {
+            nibbles_k(rows[r] + 16, s, word);
+            put_nibbles(word, r, dst + 256 + 256 * s);
+        }
+    }
+}
+static void get_q4_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 2, dst);
+    get_words(src + 64, lane, 3, dst + 4);
+    uint32_t word[8];
+    memset(dst + 16, 0, 128);
+    for (uint32_t s = 0; s < 8; s++) {
+        get_nibbles(src + 256 + 256 * s, lane, word);
+        nibbles_k_back(word, s, dst + 16);
+    }
+}
+
+static void put_q5_k(row_ptr *rows, uint8_t *dst) {
+    put_halves(rows, 0, 2, dst);
+    put_words(rows, 4, 3, dst + 64);
+    uint32_t word[8];
+    for (uint32_t s = 0; s < 8; s++) {
+        uint8_t *sub = dst + 256 + 320 * s;
+        memset(sub + 256, 0, 64);
+        for (uint32_t r = 0; r < CPU_PANEL; r++) {
+            nibbles_k(rows[r] + 48, s, word);
+            put_nibbles(word, r, sub);
+            put_bits(gather_bit(rows[r] + 16, s), r, sub + 256);
+        }
+    }
+}
+static void get_q5_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 2, dst);
+    get_words(src + 64, lane, 3, dst + 4);
+    uint32_t word[8];
+    memset(dst + 16, 0, 160);
+    for (uint32_t s = 0; s < 8; s++) {
+        const uint8_t *sub = src + 256 + 320 * s;
+        get_nibbles(sub, lane, word);
+        nibbles_k_back(word, s, dst + 48);
+        scatter_bit(get_bits(sub + 256, lane), s, dst + 16);
+    }
+}
+
+static void put_q6_k(row_ptr *rows, uint8_t *dst) {
+    put_halves(rows, 208, 1, dst);
+    put_bytes(rows, 192, 16, dst + 32);
+    uint32_t word[8];
+    for (uint32_t r = 0; r < CPU_PANEL; r++) {
+        for (uint32_t s = 0; s < 8; s++) {
+            uint8_t *sub = dst + 288 + 384 * s;
+            nibbles_q6(rows[r], s, word);
+            put_nibbles(word, r, sub);
+            pairs_k(rows[r] + 128, s, word);
+            put_pairs(word, r, sub + 256);
+        }
+    }
+}
+static void get_q6_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 1, dst + 208);
+    get_bytes(src + 32, lane, 16, dst + 192);
+    uint32_t word[8];
+    memset(dst, 0, 192);
+    for (uint32_t s = 0; s < 8; s++) {
+        const uint8_t *sub = src + 288 + 384 * s;
+        get_nibbles(sub, lane, word);
+        nibbles_q6_back(word, s, dst);
+        get_pairs(sub + 256, lane, word);
+        pairs_k_back(word, s, dst + 128);
+    }
+}
+
+static void put_plain4(row_ptr *rows, uint8_t *dst) {
+    put_words(rows, 0, 1, dst);
+}
+static void get_plain4(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_words(src, lane, 1, dst);
+}
+static void put_plain2(row_ptr *rows, uint8_t *dst) {
+    put_halves(rows, 0, 1, dst);
+}
+static void get_plain2(const uint8_t *src, uint32_t lane, uint8_t *dst) {
+    get_halves(src, lane, 1, dst);
+}
+
+typedef struct panel_format {
+    void (*put)(row_ptr *rows, uint8_t *dst);
+    void (*get)(const uint8_t *src, uint32_t lane, uint8_t *dst);
+    uint32_t header, sub; /* bytes */
+} panel_format;
+
+// clang-format off
+static const panel_format formats[HY_DTYPE_COUNT] = {
+    [HY_DTYPE_F32]    = {put_plain4, get_plain4, 0, 0},
+    [HY_DTYPE_F16]    = {put_plain2, get_plain2, 0, 0},
+    [HY_DTYPE_BF16]   = {put_plain2, get_plain2, 0, 0},
+    [HY_DTYPE_Q8_0]   = {put_q8_0,   get_q8_0,   32, 512},
+    [HY_DTYPE_Q4_0]   = {put_q4_0,   get_q4_0,   32, 256},
+    [HY_DTYPE_Q4_1]   = {put_q4_1,   get_q4_1,   64, 256},
+    [HY_DTYPE_Q5_0]   = {put_q5_0,   get_q5_0,   32, 320},
+    [HY_DTYPE_Q5_1]   = {put_q5_1,   get_q5_1,   64, 320},
+    [HY_DTYPE_Q2_K]   = {put_q2_k,   get_q2_k,   320, 128},
+    [HY_DTYPE_Q3_K]   = {put_q3_k,   get_q3_k,   224, 192},
+    [HY_DTYPE_Q4_K]   = {put_q4_k,   get_q4_k,   256, 256},
+    [HY_DTYPE_Q5_K]   = {put_q5_k,   get_q5_k,   256, 320},
+    [HY_DTYPE_Q6_K]   = {put_q6_k,   get_q6_k,   288, 384},
+    [HY_DTYPE_IQ4_NL] = {put_q4_0,   get_q4_0,   32, 256},
+    [HY_DTYPE_IQ4_XS] = {put_iq4_xs, get_iq4_xs, 128, 256},
+    [HY_DTYPE_MXFP4]  = {put_mxfp4,  get_mxfp4,  16, 256},
+};
+// clang-format on
+
+void cpu_panel_block(hy_dtype dtype, uint32_t *header, uint32_t *sub) {
+    *header = formats[dtype].header;
+    *sub = formats[dtype].sub;
+}
+
+void cpu_panel_lane(hy_dtype dtype, const uint8_t *panel, uint32_t lane, uint32_t block,
+                    uint32_t count, uint8_t *dst) {
+    const uint64_t bytes = hy_dtype_get(dtype)->bytes;
+    for (uint64_t b = 0; b < count; b++)
+        formats[dtype].get(panel + (block + b) * bytes * CPU_PANEL, lane, dst + b * bytes);
+}
+
+/* ---- whole operands ---- */
+
+uint32_t cpu_weight_operand(const hy_op *op) {
+    return op->kind == HY_OP_EMBED    ? (uint32_t)HY_EMBED_table
+           : op->kind == HY_OP_MATMUL ? (uint32_t)HY_MATMUL_w
+                                      : (uint32_t)HY_GROUPED_MATMUL_w;
+}
+
+cpu_panels cpu_panels_of(const hy_op *op) {
+    const hy_tensor *w = &op->operand[cpu_weight_operand(op)];
+    const bool grouped = op->kind == HY_OP_GROUPED_MATMUL;
+    const bool glu = grouped ? op->grouped_matmul.glu : op->kind == HY_OP_MATMUL && op->matmul.glu;
+    cpu_panels p = {.dtype = (hy_dtype)w->dtype, .units = glu ? 2 : 1};
+    p.experts = grouped ? w->dim[0] : 1;
+    p.n = w->dim[grouped ? 1 : 0];
+    p.k = w->dim[grouped ? 2 : 1];
+    p.m = p.n / p.units;
+    p.groups = (p.m + CPU_PANEL - 1) / CPU_PANEL;
+    p.bytes = hy_dtype_row_bytes(hy_dtype_get(p.dtype), p.k) * CPU_PANEL;
+    return p;
+}
+
+void cpu_panel_constants(const hy_op *op, hy_constant_layout *constant) {
+    const uint32_t operand = cpu_weight_operand(op);
+    if (!op->operand[operand].constant) return;
+    const cpu_panels p = cpu_panels_of(op);
+    const bool split = p.experts > 1 || p.units > 1; /* panels that end inside of the operand */
+    constant[operand].layout =
+        16 * (uint32_t)p.dtype + (p.units > 1 ? CPU_LAYOUT_PANEL_GLU : CPU_LAYOUT_PANEL);
+    constant[operand].rows = split && p.m % CPU_PANEL ? p.n : CPU_PANEL;
+    constant[operand].bytes = hy_align_up(cpu_group_offset(&p, p.experts, 0), 64);
+}
+
+/* Place of a row of the flattened operand. */
+static uint64_t locate(const cpu_panels *p, uint64_t row, uint32_t *lane, uint64_t *left) {
+    const uint32_t expert = (uint32_t)(row / p->n), i = (uint32_t)(row % p->n);
+    const uint32_t unit = i >= p->m, j = i - unit * p->m;
+    *lane = j % CPU_PANEL;
+    *left = HY_MIN(CPU_PANEL - *lane, p->m - j);
+    return cpu_group_offset(p, expert, j / CPU_PANEL) + unit * p->bytes;
+}
+
+/* `count` rows, `stride` bytes apart, and zeros for the rest of the 16 -> one panel. */
+static void pack_panel(const cpu_panels *p, const uint8_t *rows, uint64_t stride, uint64_t count,
+                       uint8_t *panel) {
+    static const uint8_t zeros[MAX_BLOCK_BYTES];
+    const uint64_t bytes = hy_dtype_get(p->dtype)->bytes;
+    const panel_format *format = &formats[p->dtype];
+    const uint8_t *at[CPU_PANEL];
+    for (uint32_t r = 0; r < CPU_PANEL; r++)
+        at[r] = r < count ? rows + r * stride : zeros;
+    for (uint64_t done = 0; done < p->bytes; done += bytes * CPU_PANEL) {
+        format->put(at, panel + done);
+        for (uint32_t r = 0; r < count; r++)
+            at[r] += bytes;
+    }
+}
+
+void cpu_panel_pack_group(const cpu_panels *p, uint32_t group, const uint8_t *rows, uint64_t stride,
+                          uint8_t *dst) {
+    const uint32_t first = group * CPU_PANEL, count = HY_MIN(p->m - first, (uint32_t)CPU_PANEL);
+    for (uint32_t unit = 0; unit < p->units; unit++)
+        pack_panel(p, rows + ((uint64_t)unit * p->m + first) * stride, stride, count,
+                   dst + unit * p->bytes);
+}
+
+void cpu_panel_pack(const hy_op *op, uint32_t operand, uint64_t row, uint64_t rows, const void *src,
+                    void *dst) {
+    const cpu_panels p = cpu_panels_of(op);
+    const uint64_t row_bytes = hy_dtype_row_bytes(hy_dtype_get(p.dtype), p.k);
+    const uint8_t *in = src;
+    (void)operand;
+    while (rows) {
+        uint32_t lane; /* 0: constant.rows sees to it */
+        uint64_t left;
+        uint8_t *panel = (uint8_t *)dst + locate(&p, row, &lane, &left);
+        const uint64_t here = HY_MIN(left, rows);
+        pack_panel(&p, in, row_bytes, here, panel);
+        in += here * row_bytes;
+        row += here;
+        rows -= here;
+    }
+}
+
+void cpu_panel_unpack(const hy_op *op, uint32_t operand, uint64_t row, uint64_t rows,
+                      const void *src, void *dst) {
+    const cpu_panels p = cpu_panels_of(op);
+    const hy_dtype_info *info = hy_dtype_get(p.dtype);
+    const uint64_t row_bytes = hy_dtype_row_bytes(info, p.k);
+    uint8_t *out = dst;
+    (void)operand;
+    for (uint64_t i = 0; i < rows; i++) {
+        uint32_t lane;
+        uint64_t left;
+        const uint64_t at = locate(&p, row + i, &lane, &left);
+        cpu_panel_lane(p.dtype, (const uint8_t *)src + at, lane, 0, p.k / info->block,
+                       out + i * row_bytes);
+    }
+}

@@ -1,0 +1,136 @@
+/* backends/cpu/rope.c: rope_table, rope, kv_write. Work is split by heads. */
+#include <math.h>
+
+#include "backends/cpu/kernel.h"
+#include "backends/cpu/misc.h"
+
+void CPU_NAME(cpu_rope_table)(cpu_call *call, uint32_t worker, uint32_t workers) {
+    const hy_tensor *t = call->op.operand;
+    const int32_t *pos = call->p[HY_ROPE_TABLE_pos];
+    const uint32_t pairs = t[HY_ROPE_TABLE_freq].dim[0];
+    const double magnitude =
+        call->op.rope_table.magnitude == 0 ? 1.0 : (double)call->op.rope_table.magnitude;
+    uint64_t i, end;
+    cpu_share((uint64_t)cpu_rows(call, HY_ROPE_TABLE_out) * pairs, worker, workers, &i, &end);
+    for (; i < end; i++) {
+        const uint64_t row = i / pairs, j = i % pairs;
+        const float *freq = (const float *)cpu_row(call, HY_ROPE_TABLE_freq, j);
+        float *out = (float *)cpu_row(call, HY_ROPE_TABLE_out, row);
+        const double angle = pos[row] * ((double)freq[0] + (double)freq[1]);
+        out[j] = (float)(cos(angle) * magnitude);
+        out[pairs + j] = (float)(sin(angle) * magnitude);
+    }
+}
+
+/* Turns the first 2 * pairs elements of x in place; table: pairs cosines, then as many sines. */
+static void rotate(float *x, const float *table, uint32_t pairs, int32_t style) {
+    const float *c = table, *s = table + pairs;
+    if (style == HY_ROPE_PAIRS) {
+        for (uint32_t j = 0; j < pairs; j++) {
+            const float a = x[2 * j], b = x[2 * j + 1];
+            x[2 * j] = a * c[j] - b * s[j];
+            x[2 * j + 1] = a * s[j] + b * c[j];
+        }
+        return;
+    }
+    for (uint32_t j = 0; j < pairs; j += 16) {
+        const v16 a = cpu_get(HY_DTYPE_F32, x, j, pairs);
+        const v16 b = cpu_get(HY_DTYPE_F32, x + pairs, j, pairs);
+        const v16 cs = cpu_get(HY_DTYPE_F32, c, j, pairs), sn = cpu_get(HY_DTYPE_F32, s, j, pairs);
+        cpu_put(HY_DTYPE_F32, x, j, pairs, v16_sub(v16_mul(a, cs), v16_mul(b, sn)));
+        cpu_put(HY_DTYPE_F32, x + pairs, j, pairs, v16_add(v16_mul(a, sn), v16_mul(b, cs)));
+    }
+}
+
+static void load_head(uint32_t dtype, const void *x, float *head, uint32_t count) {
+    for (uint32_t i = 0; i < count; i += 16)
+        cpu_put(HY_DTYPE_F32, head, i, count, cpu_get(dtype, x, i, count));
+}
+
+static void store_head(uint32_t dtype, void *out, const float *head, uint32_t count) {
+    for (uint32_t i = 0; i < count; i += 16)
+        cpu_put(dtype, out, i, count, cpu_get(HY_DTYPE_F32, head, i, count));
+}
+
+void CPU_NAME(cpu_rope)(cpu_call *call, uint32_t worker, uint32_t workers) {
+    const hy_tensor *t = call->op.operand;
+    const uint32_t heads = t[HY_ROPE_x].dim[1], columns = t[HY_ROPE_x].dim[2];
+    const uint32_t pairs = t[HY_ROPE_table].dim[1] / 2;
+    float *head = cpu_scratch(call, worker);
+    uint64_t i, end;
+    cpu_share((uint64_t)cpu_rows(call, HY_ROPE_x) * heads, worker, workers, &i, &end);
+    for (; i < end; i++) {
+        load_head(t[HY_ROPE_x].dtype, cpu_at(call, HY_ROPE_x, i / heads, i % heads), head, columns);
+        rotate(head, (const float *)cpu_row(call, HY_ROPE_table, i / heads), pairs,
+               call->op.rope.style);
+        store_head(t[HY_ROPE_out].dtype, cpu_at(call, HY_ROPE_out, i / heads, i % heads), head,
+                   columns);
+    }
+}
+
+/* x * weight / sqrt(mean(x^2) + eps), in place. */
+static void norm_head(float *x, const float *weight, uint32_t count, float eps) {
+    v16 sum = v16_zero();
+    for (uint32_t i = 0; i < count; i += 16) {
+        const v16 s = cpu_get(HY_DTYPE_F32, x, i, count);
+        sum = v16_add(sum, v16_mul(s, s));
+    }
+    const v16 scale = v16_set(1.0f / sqrtf(v16_sum(sum) / (float)count + eps));
+    for (uint32_t i = 0; i < count; i += 16) {
+        const v16 s = v16_mul(cpu_get(HY_DTYPE_F32, x, i, count), scale);
+        cpu_put(HY_DTYPE_F32, x, i, count, v16_mul(s, cpu_get(HY_DTYPE_F32, weight, i, count)));
+    }
+}
+
+/* Puts one head at `slot` of a cache operand. */
+static void store_cache(const cpu_call *call, uint32_t operand, uint32_t slot, uint32_t kv_head,
+                        const float *head) {
+    const hy_tensor *t = &call->op.operand[operand];
+    const uint32_t length = t->dim[2], columns = t->dim[3], index = slot % length;
+    char *page = cpu_at(call, operand, slot / length, kv_head);
+    if (t->dtype != HY_DTYPE_Q8_0) {
+        store_head(t->dtype, page + cpu_bytes(t->dtype, index * t->stride[2]), head, columns);
+        return;
+    }
+    int8_t *q = (int8_t *)page + (uint64_t)index * columns;
+    uint16_t *scales = (uint16_t *)(page + (uint64_t)length * columns) + index * (columns / 32);
+    for (uint32_t i = 0; i < columns; i += 32)
+        scales[i / 32] = hy_f32_to_f16(vm_a8_quantize(head + i, q + i));
+}
+
+/* One head of the ops's T x (H + H + A): keys, then values, then queries. */
+static void write_head(cpu_call *call, uint32_t row, uint32_t head, float *x) {
+    const hy_tensor *t = call->op.operand;
+    const hy_kv_write_attr *attr = &call->op.kv_write;
+    const uint32_t kv_heads = t[HY_KV_WRITE_k].dim[1];
+    const int32_t slot = ((const int32_t *)call->p[HY_KV_WRITE_slot])[row];
+    const bool is_q = head >= 2 * kv_heads, is_v = !is_q && head >= kv_heads;
+    if (!is_q && slot < 0) return;
+    const uint32_t from = is_q ? HY_KV_WRITE_q : is_v ? HY_KV_WRITE_v : HY_KV_WRITE_k;
+    const uint32_t index = is_q ? head - 2 * kv_heads : head % kv_heads, columns = t[from].dim[2];
+    load_head(t[from].dtype, cpu_at(call, from, row, index), x, columns);
+    if (!is_v) {
+        const float *weight = call->p[is_q ? HY_KV_WRITE_q_norm : HY_KV_WRITE_k_norm];
+        if (weight) norm_head(x, weight, columns, attr->eps);
+        if (call->p[HY_KV_WRITE_table])
+            rotate(x, (const float *)cpu_row(call, HY_KV_WRITE_table, row),
+                   t[HY_KV_WRITE_table].dim[1] / 2, attr->style);
+    }
+    if (is_q)
+        store_head(t[HY_KV_WRITE_q_out].dtype, cpu_at(call, HY_KV_WRITE_q_out, row, index), x,
+                   columns);
+    else
+        store_cache(call, is_v ? HY_KV_WRITE_v_cache : HY_KV_WRITE_k_cache, (uint32_t)slot, index,
+                    x);
+}
+
+void CPU_NAME(cpu_kv_write)(cpu_call *call, uint32_t worker, uint32_t workers) {
+    const hy_tensor *t = call->op.operand;
+    const uint32_t heads =
+        2 * t[HY_KV_WRITE_k].dim[1] + (call->p[HY_KV_WRITE_q] ? t[HY_KV_WRITE_q].dim[1] : 0);
+    float *head = cpu_scratch(call, worker);
+    uint64_t i, end;
+    cpu_share((uint64_t)cpu_rows(call, HY_KV_WRITE_k) * heads, worker, workers, &i, &end);
+    for (; i < end; i++)
+        write_head(call, (uint32_t)(i / heads), (uint32_t)(i % heads), head);
+}

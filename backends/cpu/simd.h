@@ -1,0 +1,380 @@
+/* backends/cpu/simd.h: sixteen float32 lanes on every ISA, for kernel files that are compiled once per
+ * ISA: one AVX-512 register, two AVX2 registers, or four vectors of the generic build.
+ *
+ * Every operation gives the same bits on every ISA but v16_fma, which rounds once where the ISA has a
+ * fused multiply-add and twice where it has not. Sums over lanes go down one fixed tree. */
+#ifndef HY_CPU_SIMD_H
+#define HY_CPU_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/half.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#ifndef CPU_TARGET
+#define CPU_TARGET generic
+#endif
+#define CPU_PASTE_(name, isa) name##_##isa
+#define CPU_PASTE(name, isa) CPU_PASTE_(name, isa)
+/* A name that is exported from a kernel file: cpu_rms_norm -> cpu_rms_norm_avx2. */
+#define CPU_NAME(name) CPU_PASTE(name, CPU_TARGET)
+
+#define CPU_INLINE static inline __attribute__((always_inline, unused))
+
+/* ---- the lanes and their arithmetic ---- */
+
+#if defined(__AVX512F__)
+
+typedef __m512 v16;
+CPU_INLINE v16 v16_set(float x) {
+    return _mm512_set1_ps(x);
+}
+CPU_INLINE v16 v16_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+CPU_INLINE void v16_store(float *p, v16 x) {
+    _mm512_storeu_ps(p, x);
+}
+CPU_INLINE v16 v16_add(v16 a, v16 b) {
+    return _mm512_add_ps(a, b);
+}
+CPU_INLINE v16 v16_sub(v16 a, v16 b) {
+    return _mm512_sub_ps(a, b);
+}
+CPU_INLINE v16 v16_mul(v16 a, v16 b) {
+    return _mm512_mul_ps(a, b);
+}
+CPU_INLINE v16 v16_div(v16 a, v16 b) {
+    return _mm512_div_ps(a, b);
+}
+/* a > b ? a : b, so b when either is NaN. */
+CPU_INLINE v16 v16_max(v16 a, v16 b) {
+    return _mm512_max_ps(a, b);
+}
+/* a < b ? a : b */
+CPU_INLINE v16 v16_min(v16 a, v16 b) {
+    return _mm512_min_ps(a, b);
+}
+/* a * b + c */
+CPU_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+CPU_INLINE v16 v16_abs(v16 a) {
+    return _mm512_abs_ps(a);
+}
+/* Nearest integer, ties to even. */
+CPU_INLINE v16 v16_round(v16 a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* 2^n for whole n in [-126, 127]. */
+CPU_INLINE v16 v16_exp2_whole(v16 n) {
+    __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
+}
+CPU_INLINE v16 v16_load_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+CPU_INLINE void v16_store_f16(uint16_t *p, v16 x) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+CPU_INLINE v16 v16_load_bf16(const uint16_t *p) {
+    __m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
+}
+CPU_INLINE v16 v16_load_i8(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+CPU_INLINE v16 v16_load_n(const float *p, uint32_t n) {
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+CPU_INLINE void v16_store_n(float *p, v16 x, uint32_t n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x);
+}
+/* Lanes 0..7 with 8..15, and so on: the tree of every sum over lanes. */
+CPU_INLINE float v16_sum(v16 x) {
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+/* out[i] = v16_sum(x[i]), four at once. */
+CPU_INLINE void v16_sum4(const v16 x[4], float *out) {
+    const __m512 a = _mm512_add_ps(_mm512_shuffle_f32x4(x[0], x[1], 0x44),
+                                   _mm512_shuffle_f32x4(x[0], x[1], 0xee));
+    const __m512 b = _mm512_add_ps(_mm512_shuffle_f32x4(x[2], x[3], 0x44),
+                                   _mm512_shuffle_f32x4(x[2], x[3], 0xee));
+    __m512 c = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    c = _mm512_add_ps(c, _mm512_permute_ps(c, 0x4e));
+    c = _mm512_add_ps(c, _mm512_permute_ps(c, 0xb1));
+    const __m512i first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(first, c)));
+}
+
+#elif defined(__AVX2__)
+
+typedef struct v16 {
+    __m256 a, b; /* lanes 0..7, 8..15 */
+} v16;
+#define V16_EACH(call_a, call_b) ((v16){call_a, call_b})
+CPU_INLINE v16 v16_set(float x) {
+    return V16_EACH(_mm256_set1_ps(x), _mm256_set1_ps(x));
+}
+CPU_INLINE v16 v16_load(const float *p) {
+    return V16_EACH(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+}
+CPU_INLINE void v16_store(float *p, v16 x) {
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+CPU_INLINE v16 v16_add(v16 x, v16 y) {
+    return V16_EACH(_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b));
+}
+CPU_INLINE v16 v16_sub(v16 x, v16 y) {
+    return V16_EACH(_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b));
+}
+CPU_INLINE v16 v16_mul(v16 x, v16 y) {
+    return V16_EACH(_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b));
+}
+CPU_INLINE v16 v16_div(v16 x, v16 y) {
+    return V16_EACH(_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b));
+}
+CPU_INLINE v16 v16_max(v16 x, v16 y) {
+    return V16_EACH(_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b));
+}
+CPU_INLINE v16 v16_min(v16 x, v16 y) {
+    return V16_EACH(_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b));
+}
+CPU_INLINE v16 v16_fma(v16 x, v16 y, v16 z) {
+    return V16_EACH(_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b));
+}
+CPU_INLINE v16 v16_abs(v16 x) {
+    __m256 sign = _mm256_set1_ps(-0.0f);
+    return V16_EACH(_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b));
+}
+CPU_INLINE v16 v16_round(v16 x) {
+    return V16_EACH(_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                    _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+CPU_INLINE __m256 v8_exp2_whole(__m256 n) {
+    __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
+}
+CPU_INLINE v16 v16_exp2_whole(v16 n) {
+    return V16_EACH(v8_exp2_whole(n.a), v8_exp2_whole(n.b));
+}
+CPU_INLINE v16 v16_load_f16(const uint16_t *p) {
+    return V16_EACH(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+                    _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8))));
+}
+CPU_INLINE void v16_store_f16(uint16_t *p, v16 x) {
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+CPU_INLINE __m256 v8_load_bf16(const uint16_t *p) {
+    __m256i w = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+}
+CPU_INLINE v16 v16_load_bf16(const uint16_t *p) {
+    return V16_EACH(v8_load_bf16(p), v8_load_bf16(p + 8));
+}
+CPU_INLINE v16 v16_load_i8(const int8_t *p) {
+    __m128i q = _mm_loadu_si128((const __m128i *)p);
+    return V16_EACH(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)),
+                    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(q, 8))));
+}
+CPU_INLINE v16 v16_load_n(const float *p, uint32_t n) {
+    float lanes[16] = {0};
+    memcpy(lanes, p, n * sizeof *p);
+    return v16_load(lanes);
+}
+CPU_INLINE void v16_store_n(float *p, v16 x, uint32_t n) {
+    float lanes[16];
+    v16_store(lanes, x);
+    memcpy(p, lanes, n * sizeof *p);
+}
+CPU_INLINE float v16_sum(v16 x) {
+    __m256 a = _mm256_add_ps(x.a, x.b);
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+/* out[i] = v16_sum(x[i]), four at once. */
+CPU_INLINE void v16_sum4(const v16 x[4], float *out) {
+    __m128 b[4];
+    for (int i = 0; i < 4; i++) {
+        const __m256 a = _mm256_add_ps(x[i].a, x[i].b);
+        b[i] = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    }
+    _MM_TRANSPOSE4_PS(b[0], b[1], b[2], b[3]);
+    _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(b[0], b[2]), _mm_add_ps(b[1], b[3])));
+}
+
+#else /* generic: GCC and clang vectors of four, which every machine has or splits */
+
+typedef float v4 __attribute__((vector_size(16)));
+typedef int32_t v4i __attribute__((vector_size(16)));
+typedef struct v16 {
+    v4 v[4];
+} v16;
+#define V16_LOOP(expression)                                                                       \
+    v16 r;                                                                                         \
+    for (int i = 0; i < 4; i++)                                                                    \
+        r.v[i] = (expression);                                                                     \
+    return r
+CPU_INLINE v16 v16_set(float x) {
+    V16_LOOP(((v4){x, x, x, x}));
+}
+CPU_INLINE v16 v16_load(const float *p) {
+    v16 r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+CPU_INLINE void v16_store(float *p, v16 x) {
+    memcpy(p, &x, sizeof x);
+}
+CPU_INLINE v16 v16_add(v16 a, v16 b) {
+    V16_LOOP(a.v[i] + b.v[i]);
+}
+CPU_INLINE v16 v16_sub(v16 a, v16 b) {
+    V16_LOOP(a.v[i] - b.v[i]);
+}
+CPU_INLINE v16 v16_mul(v16 a, v16 b) {
+    V16_LOOP(a.v[i] * b.v[i]);
+}
+CPU_INLINE v16 v16_div(v16 a, v16 b) {
+    V16_LOOP(a.v[i] / b.v[i]);
+}
+CPU_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    V16_LOOP(a.v[i] * b.v[i] + c.v[i]);
+}
+/* mask ? a : b, bit by bit */
+CPU_INLINE v4 v4_pick(v4i mask, v4 a, v4 b) {
+    return (v4)((mask & (v4i)a) | (~mask & (v4i)b));
+}
+CPU_INLINE v16 v16_max(v16 a, v16 b) {
+    V16_LOOP(v4_pick(a.v[i] > b.v[i], a.v[i], b.v[i]));
+}
+CPU_INLINE v16 v16_min(v16 a, v16 b) {
+    V16_LOOP(v4_pick(a.v[i] < b.v[i], a.v[i], b.v[i]));
+}
+CPU_INLINE v16 v16_abs(v16 a) {
+    V16_LOOP((v4)((v4i)a.v[i] & 0x7fffffff));
+}
+/* Adding and taking away 1.5 * 2^23 rounds what is below 2^22; larger values keep to themselves. */
+CPU_INLINE v4 v4_round(v4 x) {
+    const v4 magic = {12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f};
+    const v4 limit = {4194304.0f, 4194304.0f, 4194304.0f, 4194304.0f};
+    const v4 magnitude = (v4)((v4i)x & 0x7fffffff), r = (x + magic) - magic;
+    return v4_pick(magnitude < limit, (v4)(((v4i)r & 0x7fffffff) | ((v4i)x & INT32_MIN)), x);
+}
+CPU_INLINE v16 v16_round(v16 a) {
+    V16_LOOP(v4_round(a.v[i]));
+}
+CPU_INLINE v16 v16_exp2_whole(v16 n) {
+    V16_LOOP((v4)((__builtin_convertvector(n.v[i], v4i) + 127) << 23));
+}
+CPU_INLINE v16 v16_load_f16(const uint16_t *p) {
+    float lanes[16];
+    for (int i = 0; i < 16; i++)
+        lanes[i] = hy_f16_to_f32(p[i]);
+    return v16_load(lanes);
+}
+CPU_INLINE void v16_store_f16(uint16_t *p, v16 x) {
+    float lanes[16];
+    v16_store(lanes, x);
+    for (int i = 0; i < 16; i++)
+        p[i] = hy_f32_to_f16(lanes[i]);
+}
+CPU_INLINE v16 v16_load_bf16(const uint16_t *p) {
+    float lanes[16];
+    for (int i = 0; i < 16; i++)
+        lanes[i] = hy_bf16_to_f32(p[i]);
+    return v16_load(lanes);
+}
+CPU_INLINE v16 v16_load_i8(const int8_t *p) {
+    float lanes[16];
+    for (int i = 0; i < 16; i++)
+        lanes[i] = (float)p[i];
+    return v16_load(lanes);
+}
+CPU_INLINE v16 v16_load_n(const float *p, uint32_t n) {
+    float lanes[16] = {0};
+    memcpy(lanes, p, n * sizeof *p);
+    return v16_load(lanes);
+}
+CPU_INLINE void v16_store_n(float *p, v16 x, uint32_t n) {
+    memcpy(p, &x, n * sizeof *p);
+}
+CPU_INLINE float v16_sum(v16 x) {
+    const v4 a = (x.v[0] + x.v[2]) + (x.v[1] + x.v[3]);
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+/* out[i] = v16_sum(x[i]), four at once. */
+CPU_INLINE void v16_sum4(const v16 x[4], float *out) {
+    for (int i = 0; i < 4; i++)
+        out[i] = v16_sum(x[i]);
+}
+
+#endif
+
+/* ---- built on those ---- */
+
+CPU_INLINE v16 v16_zero(void) {
+    return v16_set(0.0f);
+}
+
+/* One binary16. */
+CPU_INLINE float cpu_f16(uint16_t h) {
+#if defined(__F16C__)
+    return _cvtsh_ss(h);
+#else
+    return hy_f16_to_f32(h);
+#endif
+}
+
+CPU_INLINE float v16_max_lane(v16 x) {
+    float lanes[16];
+    v16_store(lanes, x);
+    for (int half = 8; half; half /= 2) {
+        for (int i = 0; i < half; i++)
+            lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
+    }
+    return lanes[0];
+}
+
+CPU_INLINE void v16_store_bf16(uint16_t *p, v16 x) {
+    float lanes[16];
+    v16_store(lanes, x);
+    for (int i = 0; i < 16; i++)
+        p[i] = hy_f32_to_bf16(lanes[i]);
+}
+
+/* x = n ln 2 + r, |r| <= ln 2 / 2; returned is r's power series without its first term,
+ * r + r^2 / 2 + ... + r^7 / 5040 (the rest is below 6e-9). */
+CPU_INLINE v16 v16_exp_parts(v16 x, v16 *n) {
+    *n = v16_round(v16_mul(x, v16_set(1.44269504f)));
+    v16 r = v16_sub(x, v16_mul(*n, v16_set(0.693359375f))); /* exact: ten bits times eight */
+    r = v16_sub(r, v16_mul(*n, v16_set(-2.12194440e-4f)));
+    v16 q = v16_set(1.0f / 5040);
+    q = v16_add(v16_mul(q, r), v16_set(1.0f / 720));
+    q = v16_add(v16_mul(q, r), v16_set(1.0f / 120));
+    q = v16_add(v16_mul(q, r), v16_set(1.0f / 24));
+    q = v16_add(v16_mul(q, r), v16_set(1.0f / 6));
+    q = v16_add(v16_mul(q, r), v16_set(0.5f));
+    return v16_add(r, v16_mul(v16_mul(r, r), q));
+}
+
+/* e^x within about 1 ulp, subnormal results included; NaN stays. */
+CPU_INLINE v16 v16_exp(v16 x) {
+    v16 n;
+    x = v16_max(v16_set(-105.0f), v16_min(v16_set(89.0f), x)); /* in this order NaN gets through */
+    const v16 p = v16_add(v16_set(1.0f), v16_exp_parts(x, &n));
+    const v16 half = v16_round(v16_mul(n, v16_set(0.5f)));
+    return v16_mul(v16_mul(p, v16_exp2_whole(half)), v16_exp2_whole(v16_sub(n, half)));
+}
+
+#endif
