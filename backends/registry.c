@@ -4,19 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/cpu/cpu_backend.h"
 #include "backends/null/null_backend.h"
 #include "backends/ref/ref_backend.h"
-#ifdef HY_HAVE_CPU
-#include "backends/cpu/cpu_backend.h"
-#endif
 #include "base/num.h"
 #include "base/text.h"
 
 /* In the order of preference for a default device. */
 static const hy_backend *const backends[] = {
-#ifdef HY_HAVE_CPU
     &hy_cpu_backend,
-#endif
     &hy_ref_backend,
     &hy_null_backend,
 };

@@ -34,7 +34,8 @@ int main(int argc, char **argv) {
     TRY(hy_sequence_new(engine, &sequence));
     TRY(hy_decoder_new(model, 0, &decoder));
 
-    TRY(hy_model_tokenize(model, argv[2], strlen(argv[2]), HY_TOKENIZE_ADD_SPECIAL, ids, 512, &count));
+    TRY(hy_model_tokenize(model, argv[2], strlen(argv[2]), HY_TOKENIZE_ADD_SPECIAL, ids, 512,
+                          &count));
     if (count > 512) {
         fprintf(stderr, "the prompt has %zu tokens, this example takes 512\n", count);
         goto done;

@@ -6,6 +6,7 @@
  * that it names; OCP Microscaling Formats v1.0 for MXFP4. */
 #include "hal/dtype.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/half.h"
@@ -253,4 +254,32 @@ void hy_dequantize_row(hy_dtype dtype, const void *src, float *dst, uint64_t cou
         for (uint64_t i = 0; i < count / info->block; i++)
             from_block[dtype](bytes + i * info->bytes, dst + i * info->block);
     }
+}
+
+/* Where a format keeps its scale and minimum (f16), and with which sign the minimum is added. */
+static bool minimum_of(hy_dtype dtype, uint32_t *scale, uint32_t *minimum, bool *subtracted) {
+    *subtracted = dtype == HY_DTYPE_Q2_K || dtype == HY_DTYPE_Q4_K || dtype == HY_DTYPE_Q5_K;
+    *scale = dtype == HY_DTYPE_Q2_K ? 80 : 0;
+    *minimum = *scale + 2;
+    return *subtracted || dtype == HY_DTYPE_Q4_1 || dtype == HY_DTYPE_Q5_1;
+}
+
+/* With |d| for d and the sign of m that adds, the block's own formula gives |d q| + |m|. */
+void hy_dequantize_terms(hy_dtype dtype, const void *src, float *dst, uint64_t count) {
+    const hy_dtype_info *info = hy_dtype_get(dtype);
+    uint8_t block[256];
+    uint32_t scale, minimum;
+    bool subtracted;
+    if (!minimum_of(dtype, &scale, &minimum, &subtracted)) {
+        hy_dequantize_row(dtype, src, dst, count);
+    } else {
+        for (uint64_t i = 0; i < count / info->block; i++) {
+            memcpy(block, (const uint8_t *)src + i * info->bytes, info->bytes);
+            block[scale + 1] &= 0x7f;
+            block[minimum + 1] = (uint8_t)((block[minimum + 1] & 0x7f) | (subtracted ? 0x80 : 0));
+            hy_dequantize_row(dtype, block, dst + i * info->block, info->block);
+        }
+    }
+    for (uint64_t i = 0; i < count; i++)
+        dst[i] = fabsf(dst[i]);
 }

@@ -67,6 +67,10 @@ static inline uint64_t hy_dtype_row_bytes(const hy_dtype_info *info, uint64_t el
  * the block. Any float type or block format, A8 included; not I32. */
 void hy_dequantize_row(hy_dtype dtype, const void *src, float *dst, uint64_t count);
 
+/* The same row, of each element the sum of the magnitudes of the terms that its format adds up: |d q| + |m|
+ * where there is a minimum m, |w| elsewhere. What rounding in a product may be measured by. */
+void hy_dequantize_terms(hy_dtype dtype, const void *src, float *dst, uint64_t count);
+
 /* src: float32 [count] -> dst: one row in `dtype`'s layout, by the plain reference method of the format
  * (round to nearest, per-block search as the format's author published). Deterministic. NaN and infinite
  * inputs give some finite block, never undefined behaviour. */

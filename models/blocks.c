@@ -56,8 +56,10 @@ static hy_status find_tensor(hy_builder *b, const char *name, uint32_t rank, con
         equal = tensor->dim[i] == dim[i];
     if (!equal) return wrong_shape(tensor, rank, dim);
     if (tensor->dtype == HY_DTYPE_NONE || tensor->dtype == HY_DTYPE_I32)
-        return hy_fail(HY_E_UNSUPPORTED, "tensor %s has type %s (%u), which this build cannot compute "
-                       "with", name, hy_gguf_tensor_type_name(tensor->gguf_type), tensor->gguf_type);
+        return hy_fail(HY_E_UNSUPPORTED,
+                       "tensor %s has type %s (%u), which this build cannot compute "
+                       "with",
+                       name, hy_gguf_tensor_type_name(tensor->gguf_type), tensor->gguf_type);
     *out = tensor;
     return HY_OK;
 }
@@ -80,8 +82,10 @@ uint32_t hy_block_vector(hy_builder *b, const char *name, uint32_t n) {
     if (tensor->dtype == HY_DTYPE_F32)
         return hy_graph_weight(b->graph, HY_DTYPE_F32, 1, &n, 0, 1, &part);
     if (hy_dtype_get(tensor->dtype)->quantized)
-        return hy_block_fail(b, hy_fail(HY_E_UNSUPPORTED, "tensor %s has type %s; a vector must be "
-                                        "f32, f16 or bf16", name, hy_dtype_get(tensor->dtype)->name));
+        return hy_block_fail(b, hy_fail(HY_E_UNSUPPORTED,
+                                        "tensor %s has type %s; a vector must be "
+                                        "f32, f16 or bf16",
+                                        name, hy_dtype_get(tensor->dtype)->name));
     float *values = malloc(n * sizeof *values);
     if (!values) return hy_block_fail(b, hy_fail(HY_E_MEMORY, "no memory for tensor %s", name));
     hy_dequantize_row(tensor->dtype, tensor->data, values, n);
@@ -123,7 +127,8 @@ uint32_t hy_block_linear(hy_builder *b, uint32_t x, uint32_t n, uint32_t k, cons
     return hy_block_has(b, full) ? hy_block_add(b, y, hy_block_vector(b, full, n)) : y;
 }
 
-uint32_t hy_block_norm(hy_builder *b, uint32_t x, uint32_t n, const char *prefix, const char *name) {
+uint32_t hy_block_norm(hy_builder *b, uint32_t x, uint32_t n, const char *prefix,
+                       const char *name) {
     char full[128];
     snprintf(full, sizeof full, "%s%s.weight", prefix, name);
     hy_node_desc desc = hy_node_desc_of(HY_OP_RMS_NORM);
@@ -166,8 +171,10 @@ static uint32_t attend(hy_builder *b, uint32_t layer, uint32_t q, uint32_t k, ui
     const hy_hparams *h = b->h;
     char name[32];
     snprintf(name, sizeof name, "k.%u", layer);
-    const hy_dim k_dim[] = {HY_DIM_P, HY_DIM(h->kv_heads), HY_DIM(HY_PAGE_TOKENS), HY_DIM(h->head_dim)};
-    const hy_dim v_dim[] = {HY_DIM_P, HY_DIM(h->kv_heads), HY_DIM(HY_PAGE_TOKENS), HY_DIM(h->value_dim)};
+    const hy_dim k_dim[] = {HY_DIM_P, HY_DIM(h->kv_heads), HY_DIM(HY_PAGE_TOKENS),
+                            HY_DIM(h->head_dim)};
+    const hy_dim v_dim[] = {HY_DIM_P, HY_DIM(h->kv_heads), HY_DIM(HY_PAGE_TOKENS),
+                            HY_DIM(h->value_dim)};
     hy_node_desc write = hy_node_desc_of(HY_OP_KV_WRITE);
     write.operand[HY_KV_WRITE_k] = k;
     write.operand[HY_KV_WRITE_v] = v;
@@ -200,7 +207,8 @@ uint32_t hy_block_attention(hy_builder *b, uint32_t layer, uint32_t x, bool head
     const uint32_t heads[3] = {h->heads, h->kv_heads, h->kv_heads};
     const uint32_t size[3] = {h->head_dim, h->head_dim, h->value_dim};
     for (int i = 0; i < 3; i++)
-        y[i] = hy_block_reshape(b, y[i], 3, (hy_dim[]){HY_DIM_T, HY_DIM(heads[i]), HY_DIM(size[i])});
+        y[i] =
+            hy_block_reshape(b, y[i], 3, (hy_dim[]){HY_DIM_T, HY_DIM(heads[i]), HY_DIM(size[i])});
     if (head_norm) {
         y[0] = hy_block_norm(b, y[0], h->head_dim, prefix, "attn_q_norm");
         y[1] = hy_block_norm(b, y[1], h->head_dim, prefix, "attn_k_norm");

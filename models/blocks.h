@@ -17,9 +17,9 @@ struct hy_builder {
     hy_dtype kv_dtype;
     uint32_t context;
     uint32_t tokens, pos, slot, row, rows, len, table; /* inputs of the step block */
-    uint32_t rope;            /* f32 [T, rope_dims]: cos, then sin */
+    uint32_t rope;                                     /* f32 [T, rope_dims]: cos, then sin */
     uint32_t embedding_table; /* weight [vocab, embedding], also the head of tied models */
-    bool *used;     /* [tensors of the file] asked for by the builder */
+    bool *used;               /* [tensors of the file] asked for by the builder */
     hy_status status;
     char error[512]; /* of the first failure */
 };

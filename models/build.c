@@ -21,8 +21,8 @@ static void add_inputs(hy_builder *b) {
 static uint32_t embedding(hy_builder *b) {
     hy_node_desc desc = hy_node_desc_of(HY_OP_EMBED);
     desc.operand[HY_EMBED_ids] = b->tokens;
-    b->embedding_table = hy_block_weight(b, "token_embd.weight", 2,
-                                         (uint32_t[]){b->h->vocab, b->h->embedding});
+    b->embedding_table =
+        hy_block_weight(b, "token_embd.weight", 2, (uint32_t[]){b->h->vocab, b->h->embedding});
     desc.operand[HY_EMBED_table] = b->embedding_table;
     if (b->status != HY_OK) return HY_NO_ID;
     return hy_graph_result(b->graph, hy_graph_add(b->graph, &desc), HY_EMBED_out);
@@ -78,16 +78,18 @@ static hy_status check_cache(const hy_hparams *h, hy_dtype dtype) {
         return hy_fail(HY_E_UNSUPPORTED, "a KV cache cannot be %s; f16, f32 or q8_0 can",
                        hy_dtype_get(dtype)->name);
     if (dtype == HY_DTYPE_Q8_0 && (h->head_dim % 32 != 0 || h->value_dim % 32 != 0))
-        return hy_fail(HY_E_UNSUPPORTED,
-                       "a q8_0 KV cache needs heads of a multiple of 32 elements; this model has %u",
-                       h->head_dim % 32 ? h->head_dim : h->value_dim);
+        return hy_fail(
+            HY_E_UNSUPPORTED,
+            "a q8_0 KV cache needs heads of a multiple of 32 elements; this model has %u",
+            h->head_dim % 32 ? h->head_dim : h->value_dim);
     return HY_OK;
 }
 
 hy_status hy_model_graph(const hy_gguf *gguf, const hy_hparams *h,
                          const hy_model_graph_params *params, hy_graph **out) {
     HY_TRY(check_cache(h, params->kv_dtype));
-    hy_builder b = {.gguf = gguf, .h = h, .arch = hy_arch_find(h->arch), .kv_dtype = params->kv_dtype};
+    hy_builder b = {
+        .gguf = gguf, .h = h, .arch = hy_arch_find(h->arch), .kv_dtype = params->kv_dtype};
     b.context = params->context ? params->context : h->context;
     if (!b.arch) return hy_fail(HY_E_UNSUPPORTED, "architecture '%s' is not known", h->arch);
     b.used = calloc(hy_gguf_tensor_count(gguf) + 1, sizeof *b.used);

@@ -29,15 +29,15 @@ static hy_status require(reader *r, const char *suffix) {
 }
 
 /* One integer in [low, high]; `fallback` itself is not checked. */
-static hy_status whole(reader *r, const char *suffix, uint32_t fallback, uint32_t low, uint32_t high,
-                       uint32_t *out) {
+static hy_status whole(reader *r, const char *suffix, uint32_t fallback, uint32_t low,
+                       uint32_t high, uint32_t *out) {
     const char *key = key_of(r, suffix);
     const bool present = hy_gguf_find(r->gguf, key) != NULL;
     uint32_t value;
     HY_TRY(hy_gguf_u32(r->gguf, key, fallback, &value));
     if (present && (value < low || value > high))
-        return hy_fail(value < low ? HY_E_FORMAT : HY_E_LIMIT, "key %s: %u is outside [%u, %u]", key,
-                       value, low, high);
+        return hy_fail(value < low ? HY_E_FORMAT : HY_E_LIMIT, "key %s: %u is outside [%u, %u]",
+                       key, value, low, high);
     *out = value;
     return HY_OK;
 }
@@ -48,8 +48,8 @@ static hy_status real(reader *r, const char *suffix, float fallback, float low, 
     float value;
     HY_TRY(hy_gguf_f32(r->gguf, key, fallback, &value));
     if (!(value >= low && value <= high))
-        return hy_fail(HY_E_FORMAT, "key %s: %g is outside [%g, %g]", key, (double)value, (double)low,
-                       (double)high);
+        return hy_fail(HY_E_FORMAT, "key %s: %g is outside [%g, %g]", key, (double)value,
+                       (double)low, (double)high);
     *out = value;
     return HY_OK;
 }
@@ -101,8 +101,8 @@ static hy_status settle_heads(hy_hparams *h) {
                        h->heads, h->kv_heads);
     if ((h->head_dim == 0 || h->value_dim == 0) && h->embedding % h->heads != 0)
         return hy_fail(HY_E_FORMAT,
-                       "%s.embedding_length %u is not a multiple of attention.head_count %u", h->arch,
-                       h->embedding, h->heads);
+                       "%s.embedding_length %u is not a multiple of attention.head_count %u",
+                       h->arch, h->embedding, h->heads);
     if (h->head_dim == 0) h->head_dim = h->embedding / h->heads;
     if (h->value_dim == 0) h->value_dim = h->embedding / h->heads;
     if (h->head_dim > 1024 || h->value_dim > 1024)
@@ -143,8 +143,9 @@ static hy_status read_scaling_type(reader *r, hy_hparams *h) {
             h->rope_scaling = kinds[i].scaling;
             return HY_OK;
         }
-    return hy_fail(HY_E_UNSUPPORTED, "key %s: '%.*s' is not known; known: none, linear, yarn, longrope",
-                   key, (int)(text.length < 64 ? text.length : 64), text.data);
+    return hy_fail(HY_E_UNSUPPORTED,
+                   "key %s: '%.*s' is not known; known: none, linear, yarn, longrope", key,
+                   (int)(text.length < 64 ? text.length : 64), text.data);
 }
 
 static hy_status read_rope(reader *r, hy_hparams *h) {
@@ -192,7 +193,8 @@ static hy_status read_arch(const hy_gguf *gguf, hy_hparams *h) {
     hy_span arch;
     HY_TRY(hy_gguf_string(gguf, "general.architecture", &arch));
     if (arch.length == 0) return hy_fail(HY_E_FORMAT, "key general.architecture is missing");
-    snprintf(h->arch, sizeof h->arch, "%.*s", (int)(arch.length < 31 ? arch.length : 31), arch.data);
+    snprintf(h->arch, sizeof h->arch, "%.*s", (int)(arch.length < 31 ? arch.length : 31),
+             arch.data);
     return HY_OK;
 }
 

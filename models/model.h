@@ -36,8 +36,8 @@ typedef struct hy_hparams {
     uint32_t rope_dims;    /* rotated elements of each head, even */
     float rope_base;
     hy_rope_scaling rope_scaling;
-    float rope_factor;       /* positions are divided by it; 1: none */
-    float rope_attn_factor;  /* magnitude of the rotation */
+    float rope_factor;      /* positions are divided by it; 1: none */
+    float rope_attn_factor; /* magnitude of the rotation */
     float rope_log_multiplier;
     float yarn_beta_fast, yarn_beta_slow;
     uint32_t rope_original_context;

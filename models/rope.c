@@ -21,7 +21,8 @@ static double yarn_pair(const hy_hparams *h, double rotations) {
 }
 
 static yarn_range yarn_range_of(const hy_hparams *h) {
-    yarn_range range = {floor(yarn_pair(h, h->yarn_beta_fast)), ceil(yarn_pair(h, h->yarn_beta_slow))};
+    yarn_range range = {floor(yarn_pair(h, h->yarn_beta_fast)),
+                        ceil(yarn_pair(h, h->yarn_beta_slow))};
     range.low = HY_MAX(0.0, range.low);
     range.high = HY_MIN((double)h->rope_dims - 1.0, range.high);
     return range;

@@ -52,7 +52,7 @@ ALLOWED = {
     "examples/": ["halyard/"],
 }
 # Subcommands that look inside, under the names their files begin with.
-INSIDE = ("verify", "inspect", "synth")
+INSIDE = ("verify", "inspect", "synth", "eval")
 
 
 def own_backend(path):

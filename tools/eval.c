@@ -1,12 +1,13 @@
-/* tools/eval.c: `halyard eval`: perplexity, logits and KL divergence on a text. */
+/* tools/eval.c: `halyard eval`: perplexity, logits and KL divergence on a text. Runs the model through the
+ * public API; looks inside only for the .npy files. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "src/format/npy.h"
 #include "tools/cli.h"
-#include "tools/npy.h"
 
 typedef struct eval {
     cli_engine e;
@@ -16,8 +17,8 @@ typedef struct eval {
     hy_model_desc model;
     int32_t *ids; /* [count] */
     size_t count;
-    npy_writer *logits;
-    npy_file reference;
+    hy_npy_writer *logits;
+    hy_npy reference;
     double nll, nll_squares; /* sums over scored tokens */
     uint64_t scored;
     double kld;
@@ -52,10 +53,9 @@ static void compare(eval *v, const float *got, const float *want) {
 
 /* The logits that follow token `at` of all ids; the next one is in the same window if `next`. */
 static int take_row(eval *v, size_t at, bool next, const float *logits) {
-    if (v->logits && npy_write(v->logits, logits, v->model.vocab) != 0) {
-        return cli_fail("eval", 1, "%s: cannot write", v->logits_path);
-    }
-    if (v->reference.values) compare(v, logits, v->reference.values + at * v->model.vocab);
+    if (v->logits && hy_npy_write(v->logits, logits, v->model.vocab) != HY_OK)
+        return cli_status("eval");
+    if (v->reference.data) compare(v, logits, v->reference.data + at * v->model.vocab);
     if (next) {
         uint32_t best;
         double nll = log_sum_exp(logits, v->model.vocab, &best) - (double)logits[v->ids[at + 1]];
@@ -159,23 +159,18 @@ static int read_ids(eval *v) {
 }
 
 static int open_files(eval *v) {
-    const char *error = "";
+    const uint64_t dim[2] = {v->count, v->model.vocab};
     if (v->kld_path) {
-        if (npy_open(v->kld_path, &v->reference, &error) != 0) {
-            return cli_fail("eval", 1, "%s: %s", v->kld_path, error);
-        }
-        if (v->reference.rows != v->count || v->reference.columns != v->model.vocab) {
+        if (hy_npy_open(v->kld_path, &v->reference) != HY_OK) return cli_status("eval");
+        if (v->reference.dim[0] != dim[0] || v->reference.dim[1] != dim[1]) {
             return cli_fail("eval", 1,
                             "%s: shape [%llu, %llu], expected [%zu, %u] (tokens, vocabulary)",
-                            v->kld_path, (unsigned long long)v->reference.rows,
-                            (unsigned long long)v->reference.columns, v->count, v->model.vocab);
+                            v->kld_path, (unsigned long long)v->reference.dim[0],
+                            (unsigned long long)v->reference.dim[1], v->count, v->model.vocab);
         }
     }
-    if (v->logits_path) {
-        v->logits = npy_create(v->logits_path, v->count, v->model.vocab, &error);
-        if (!v->logits) return cli_fail("eval", 1, "%s: %s", v->logits_path, error);
-    }
-    return 0;
+    if (!v->logits_path) return 0;
+    return hy_npy_writer_new(v->logits_path, 2, dim, &v->logits) == HY_OK ? 0 : cli_status("eval");
 }
 
 static int eval_all(eval *v) {
@@ -193,8 +188,11 @@ static int eval_all(eval *v) {
     code = cli_engine_start("eval", &v->e);
     if (!code) code = open_files(v);
     if (!code) code = evaluate(v);
-    int closed = npy_close(v->logits, code == 0);
-    if (!code && closed != 0) code = cli_fail("eval", 1, "%s: cannot write", v->logits_path);
+    if (code) {
+        hy_npy_writer_abandon(v->logits);
+    } else if (v->logits && hy_npy_writer_finish(v->logits) != HY_OK) {
+        code = cli_status("eval");
+    }
     return code ? code : report(v);
 }
 
@@ -219,7 +217,7 @@ static int eval_main(int argc, char **argv) {
         return cli_fail("eval", 2, "give one of -f, -p and --ids");
     }
     code = eval_all(&v);
-    npy_free(&v.reference);
+    hy_npy_close(&v.reference);
     free(v.ids);
     return cli_engine_close("eval", &v.e, code);
 }

@@ -23,8 +23,8 @@ enum {
 
 /* cblas_sgemm(layout, trans a, trans b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc); CBLAS enums are
  * ints. Source: the reference CBLAS interface. */
-typedef void (*sgemm_fn)(int, int, int, int, int, int, float, const float *, int, const float *, int,
-                         float, float *, int);
+typedef void (*sgemm_fn)(int, int, int, int, int, int, float, const float *, int, const float *,
+                         int, float, float *, int);
 
 static sgemm_fn sgemm;
 static const mm_kernels *finisher;
@@ -130,15 +130,16 @@ static void multiply(const cpu_call *call, const mm_job *job, uint32_t g, uint32
         for (uint32_t i = 0; i < panels; i++)
             copy_panel(&job->panels, first + i * job->panels.bytes, k, count, columns,
                        strip + (uint64_t)i * CPU_PANEL);
-        sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, (int)rows, (int)columns, (int)count, 1.0f, a + k,
-              lda, strip, (int)columns, k ? 1.0f : 0.0f, c, (int)columns);
+        sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, (int)rows, (int)columns, (int)count, 1.0f,
+              a + k, lda, strip, (int)columns, k ? 1.0f : 0.0f, c, (int)columns);
     }
 }
 
 static void run(cpu_call *call, uint32_t worker, uint32_t workers) {
     (void)workers;
     const mm_job job = mm_job_of(call);
-    const uint32_t rows = cpu_rows(call, HY_MATMUL_x), per_strip = STRIP / CPU_PANEL / job.panels.units;
+    const uint32_t rows = cpu_rows(call, HY_MATMUL_x),
+                   per_strip = STRIP / CPU_PANEL / job.panels.units;
     float *strip = (float *)(void *)((uint8_t *)call->workspace + x_bytes(&call->op)) +
                    worker * strip_floats(&call->op);
     float *c = strip + STRIP * BLOCK_K;

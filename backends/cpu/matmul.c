@@ -81,8 +81,8 @@ static void fill_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     for (uint64_t i = begin; i < end; i++) {
         const uint32_t first = (uint32_t)(i / parts) * job.widest;
         const uint32_t from = (uint32_t)(i % parts) * FILL_K;
-        fill_tile(call, &job, first, HY_MIN(rows - first, job.widest), from, HY_MIN(k, from + FILL_K),
-                  (uint8_t *)call->workspace + first * job.column_bytes);
+        fill_tile(call, &job, first, HY_MIN(rows - first, job.widest), from,
+                  HY_MIN(k, from + FILL_K), (uint8_t *)call->workspace + first * job.column_bytes);
     }
 }
 
@@ -112,8 +112,10 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
         return;
     }
     const uint64_t fit = HY_MAX(MM_X_BLOCK_BYTES / (job.widest * job.column_bytes), 1);
-    const uint64_t blocks = hy_div_up(count, fit), per_block = hy_div_up(count, blocks) * job.widest;
-    const uint64_t wanted = groups * blocks / (8 * (uint64_t)workers); /* groups a chunk: 8 chunks each */
+    const uint64_t blocks = hy_div_up(count, fit),
+                   per_block = hy_div_up(count, blocks) * job.widest;
+    const uint64_t wanted =
+        groups * blocks / (8 * (uint64_t)workers); /* groups a chunk: 8 chunks each */
     const uint64_t step = wanted < 1 ? 1 : HY_MIN(wanted, 8), steps = hy_div_up(groups, step);
     for (;;) {
         const uint64_t i = atomic_fetch_add_explicit(&call->next[1], 1, memory_order_relaxed);
@@ -197,7 +199,9 @@ static bool accepts_embed(const hy_op *op) {
     X(MXFP4, mxfp4, HY_KERNEL_ROUNDS)
 
 #define ACCEPTS(NAME, text, rounds)                                                                \
-    static bool accepts_##text(const hy_op *op) { return packed(op, HY_DTYPE_##NAME); }            \
+    static bool accepts_##text(const hy_op *op) {                                                  \
+        return packed(op, HY_DTYPE_##NAME);                                                        \
+    }                                                                                              \
     static bool accepts_small_##text(const hy_op *op) {                                            \
         return packed(op, HY_DTYPE_##NAME) && op->operand[HY_MATMUL_x].dim[0] <= SMALL_ROWS;       \
     }

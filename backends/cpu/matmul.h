@@ -3,13 +3,15 @@
  * ONE ORDER OF ADDITIONS. An output element is a function of its weight row and its activation row alone:
  * not of the batch, not of how work is split, not of the ISA. With all operations in float32:
  *
- *   float weights: chunks of 256 consecutive k (the last may be shorter), chunk sums added in order:
- *     for each chunk: p = 0; for k in the chunk in order: p = fma(w[k], x[k], p);  z = z + p
- *   block formats: x as a8 blocks of 32 (scale xs); sub-blocks of 32 k, or of 16 k for q2_k, q3_k, q6_k,
- *   in order of k; v are a sub-block's integers as the format defines them (q4_0: nibble - 8, iq4: code
+ *   z = 0; for each chunk of consecutive k in order (256 k of float weights, 1024 k of block formats, the
+ *   last may be shorter): p = 0; what is below, in order of k; z = z + p. Chunks keep the error of long
+ *   sums of one sign small.
+ *   float weights: p = fma(w[k], x[k], p)
+ *   block formats: x as a8 blocks of 32 (scale xs); sub-blocks of 32 k, or of 16 k for q2_k, q3_k, q6_k;
+ *   v are a sub-block's integers as the format defines them (q4_0: nibble - 8, iq4: code
  *   book values, mxfp4: doubled e2m1, q2_k, q4_k, q5_k and the _1 formats: unsigned), q those of a8:
- *     isum = sum of v q (exact)            z = fma(isum, a * xs, z)
- *     with minima: xsum = sum of q (exact)  then z = fma(b, xs * xsum, z)
+ *     isum = sum of v q (exact)            p = fma(isum, a * xs, p)
+ *     with minima: xsum = sum of q (exact)  then p = fma(b, xs * xsum, p)
  *   a and b are the sub-block's scale and offset, exact in float32:
  *     q4_0 q5_0 q8_0 iq4_nl: a = d          q4_1 q5_1: a = d, b = m       mxfp4: a = 2^(e - 128)
  *     q4_k q5_k: a = d sc, b = -(dmin mn)   q2_k: the same per 16         q3_k q6_k iq4_xs: a = d sc
@@ -21,9 +23,10 @@
 #include "backends/cpu/panel.h"
 
 enum {
-    MM_MAX_WIDTH = 12, /* columns of the widest tile of any ISA */
-    MM_WIDTHS = 6,     /* different tile widths of one ISA at most */
-    MM_CHUNK = 256     /* k after which float weights' partial sums are added up */
+    MM_MAX_WIDTH = 12,    /* columns of the widest tile of any ISA */
+    MM_WIDTHS = 6,        /* different tile widths of one ISA at most */
+    MM_CHUNK = 256,       /* k after which float weights' partial sums are added up */
+    MM_BLOCK_CHUNK = 1024 /* the same for block formats; a multiple of every block */
 };
 
 /* A tile is `width` activation rows, interleaved for one pass over a panel; columns past the rows there

@@ -9,6 +9,9 @@ enum { MM_BYTE_OFFSET = 0 };
 #define MM_WIDTH_LIST 1, 2, 4
 #define MM_EACH_WIDTH(F, ...) F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4)
 #define MM_UNROLL _Pragma("GCC unroll 16")
+/* What was loaded before is loaded again after: registers are for sums, not for values that two
+ * sub-blocks or two chunks share. */
+#define MM_FORGET() __asm__ volatile("" ::: "memory")
 
 CPU_INLINE __m256i load_32b(const uint8_t *p) {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
@@ -55,9 +58,9 @@ CPU_INLINE __m256i pair_at(const uint8_t *pairs, int g, int to) {
 /* Sets `bit` where the bits plane has 1 for group g; `bits`: the 8 rows' part of word 0. */
 CPU_INLINE __m256i add_bit(__m256i v, const uint8_t *bits, int g, int bit) {
     const __m256i word = _mm256_set1_epi32((int32_t)load_u32(bits + 8 * g));
-    const __m256i spread = _mm256_shuffle_epi8(
-        word, _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2,
-                               2, 3, 3, 3, 3, 3, 3, 3, 3));
+    const __m256i spread =
+        _mm256_shuffle_epi8(word, _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
+                                                   2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
     const __m256i one = _mm256_set1_epi64x((int64_t)0x8040201008040201u);
     const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, one), one);
     return _mm256_or_si256(v, _mm256_and_si256(set, _mm256_set1_epi8((char)bit)));
@@ -80,8 +83,8 @@ CPU_INLINE __m256i group(mm_format f, const uint8_t *sub, int g, int high) {
     case HY_DTYPE_Q5_K:
         return add_bit(nibble, sub + 256 + 4 * high, g, 16);
     case HY_DTYPE_Q6_K:
-        return _mm256_or_si256(
-            nibble, _mm256_and_si256(pair_at(mine + 256, g, 4), _mm256_set1_epi8(0x30)));
+        return _mm256_or_si256(nibble,
+                               _mm256_and_si256(pair_at(mine + 256, g, 4), _mm256_set1_epi8(0x30)));
     case HY_DTYPE_IQ4_NL:
     case HY_DTYPE_IQ4_XS:
     case HY_DTYPE_MXFP4:
@@ -103,8 +106,8 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
     const int run = most < groups ? most : groups;
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i dot[4], sum[4];
-    MM_UNROLL for (int c = 0; c < n; c++)
-        dot[c] = f.minima ? _mm256_setzero_si256() : broadcast(aux + 4 * c);
+    MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
+        f.minima ? _mm256_setzero_si256() : broadcast(aux + 4 * c);
     MM_UNROLL for (int i = 0; i < groups; i++) {
         const int g = f.split ? 4 * half + i : f.dtype == HY_DTYPE_Q8_0 ? i : i / 2 + i % 2 * 4;
         const __m256i w = group(f, sub, g, high);
@@ -126,19 +129,19 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
     }
 }
 
-/* Rows [8 first, 8 first + 8 count) of the panel. */
-CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int count,
-                            const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {
+/* One chunk (`blocks` panel blocks) for rows [8 first, 8 first + 8 count) of the panel. Returns the panel
+ * behind it. */
+CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const int first, const int count,
+                                       const uint8_t *panel, const uint8_t *tile, uint32_t blocks,
+                                       __m256 (*acc)[4]) {
     const uint64_t step = (uint64_t)n * (f.split ? 44 : 40);
-    __m256 acc[2][4];
-    MM_UNROLL for (int i = 0; i < 2 * n; i++)
-        acc[i / n][i % n] = _mm256_setzero_ps();
-    for (uint32_t blocks = k / (32u * (uint32_t)f.subs); blocks; blocks--) {
+    for (; blocks; blocks--) {
         mm_scales scales;
         block_scales(f, panel, &scales);
         const uint8_t *sub = panel + f.header;
         for (int s = 0; s < f.subs; s++) {
             MM_UNROLL for (int half = 0; half <= f.split; half++) {
+                MM_FORGET();
                 const int at = f.split ? 2 * s + half : s;
                 MM_UNROLL for (int h = first; h < first + count; h++)
                     sub_block(f, n, sub, tile, half, h, _mm256_load_ps(scales.a[at] + 8 * h),
@@ -150,9 +153,26 @@ CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int
         }
         panel = sub;
     }
-    MM_UNROLL for (int h = first; h < first + count; h++) {
-        MM_UNROLL for (int c = 0; c < n; c++)
-            _mm256_storeu_ps(z + 16 * c + 8 * h, acc[h - first][c]);
+    return panel;
+}
+
+CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int count,
+                            const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {
+    __m256 acc[2][4];
+    z += 8 * first;
+    MM_UNROLL for (int i = 0; i < count * n; i++)
+        _mm256_storeu_ps(z + 16 * (i % n) + 8 * (i / n), _mm256_setzero_ps());
+    for (uint32_t at = 0; at < k; at += MM_BLOCK_CHUNK) {
+        const uint32_t length = HY_MIN(k - at, MM_BLOCK_CHUNK);
+        MM_FORGET();
+        MM_UNROLL for (int i = 0; i < count * n; i++) acc[i / n][i % n] = _mm256_setzero_ps();
+        panel =
+            chunk_blocks(f, n, first, count, panel, tile, length / (32u * (uint32_t)f.subs), acc);
+        tile += (uint64_t)length / 32 * (uint64_t)n * (f.split ? 44 : 40);
+        MM_UNROLL for (int i = 0; i < count * n; i++) {
+            float *out = z + 16 * (i % n) + 8 * (i / n);
+            _mm256_storeu_ps(out, _mm256_add_ps(_mm256_loadu_ps(out), acc[i / n][i % n]));
+        }
     }
 }
 
@@ -172,22 +192,20 @@ CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const 
 CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
                              const float *x, uint64_t k, uint32_t length, v16 *acc) {
     v16 part[4];
-    MM_UNROLL for (int i = 0; i < n * lanes; i++)
-        part[i] = v16_zero();
+    MM_UNROLL for (int i = 0; i < n * lanes; i++) part[i] = v16_zero();
     for (uint64_t i = k; i < k + length; i++) {
         MM_UNROLL for (int l = 0; l < lanes; l++) {
             const uint64_t at = i + (uint64_t)l * MM_CHUNK;
             const uint16_t *half = (const uint16_t *)(const void *)panel + 16 * at;
-            const v16 w = dtype == HY_DTYPE_F32 ? v16_load((const float *)(const void *)panel + 16 * at)
+            const v16 w = dtype == HY_DTYPE_F32
+                              ? v16_load((const float *)(const void *)panel + 16 * at)
                           : dtype == HY_DTYPE_F16 ? v16_load_f16(half)
                                                   : v16_load_bf16(half);
-            MM_UNROLL for (int c = 0; c < n; c++)
-                part[l * n + c] =
-                    v16_fma(w, v16_set(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
+            MM_UNROLL for (int c = 0; c < n; c++) part[l * n + c] =
+                v16_fma(w, v16_set(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
         }
     }
-    MM_UNROLL for (int i = 0; i < n * lanes; i++)
-        acc[i % n] = v16_add(acc[i % n], part[i]);
+    MM_UNROLL for (int i = 0; i < n * lanes; i++) acc[i % n] = v16_add(acc[i % n], part[i]);
 }
 
 CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, const uint8_t *tile,
@@ -195,13 +213,11 @@ CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, cons
     const float *x = (const float *)(const void *)tile;
     const int lanes = 4 / n; /* hides the latency of fma when there are few columns */
     v16 acc[4];
-    MM_UNROLL for (int c = 0; c < n; c++)
-        acc[c] = v16_zero();
+    MM_UNROLL for (int c = 0; c < n; c++) acc[c] = v16_zero();
     uint32_t at = 0;
     for (; lanes > 1 && k - at >= (uint32_t)lanes * MM_CHUNK; at += (uint32_t)lanes * MM_CHUNK)
         plain_chunks(dtype, n, lanes, panel, x, at, MM_CHUNK, acc);
     for (; at < k; at += MM_CHUNK)
         plain_chunks(dtype, n, 1, panel, x, at, HY_MIN(k - at, MM_CHUNK), acc);
-    MM_UNROLL for (int c = 0; c < n; c++)
-        v16_store(z + 16 * c, acc[c]);
+    MM_UNROLL for (int c = 0; c < n; c++) v16_store(z + 16 * c, acc[c]);
 }

@@ -10,6 +10,9 @@ enum { MM_BYTE_OFFSET = 128 };
 #define MM_EACH_WIDTH(F, ...)                                                                      \
     F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4) F(__VA_ARGS__, 8) F(__VA_ARGS__, 12)
 #define MM_UNROLL _Pragma("GCC unroll 16")
+/* What was loaded before is loaded again after: registers are for sums, not for values that two
+ * sub-blocks or two chunks share. */
+#define MM_FORGET() __asm__ volatile("" ::: "memory")
 
 CPU_INLINE __m512i load_64(const uint8_t *p) {
     return _mm512_loadu_si512((const void *)p);
@@ -17,9 +20,9 @@ CPU_INLINE __m512i load_64(const uint8_t *p) {
 
 /* The codebooks as unsigned bytes: iq4 values + 128, mxfp4 values + 12. */
 CPU_INLINE __m512i codebook(hy_dtype dtype) {
-    const __m128i iq4 = _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129, (char)141,
-                                      (char)153, (char)166, (char)181, (char)197, (char)217,
-                                      (char)241);
+    const __m128i iq4 =
+        _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129, (char)141, (char)153, (char)166,
+                      (char)181, (char)197, (char)217, (char)241);
     const __m128i e2m1 = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
     return _mm512_broadcast_i32x4(dtype == HY_DTYPE_MXFP4 ? e2m1 : iq4);
 }
@@ -45,8 +48,7 @@ CPU_INLINE __m512i add_bit(__m512i v, const uint8_t *bits, int g, int bit) {
 CPU_INLINE __m512i group(mm_format f, const uint8_t *sub, int g) {
     if (f.dtype == HY_DTYPE_Q8_0)
         return _mm512_xor_si512(load_64(sub + 64 * g), _mm512_set1_epi8((char)0x80));
-    if (f.dtype == HY_DTYPE_Q2_K)
-        return _mm512_and_si512(pair_at(sub, g, 0), _mm512_set1_epi8(3));
+    if (f.dtype == HY_DTYPE_Q2_K) return _mm512_and_si512(pair_at(sub, g, 0), _mm512_set1_epi8(3));
     if (f.dtype == HY_DTYPE_Q3_K)
         return add_bit(_mm512_and_si512(pair_at(sub, g, 0), _mm512_set1_epi8(3)), sub + 128, g, 4);
     const __m512i both = load_64(sub + g % 4 * 64);
@@ -76,7 +78,8 @@ CPU_INLINE __m512 single_scale(mm_format f, const uint8_t *header) {
     const __m512i one = _mm512_set1_epi32(1);
     const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
     const __m512i tiny = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
-    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(normal, _mm512_cmple_epu32_mask(e, one), tiny));
+    return _mm512_castsi512_ps(
+        _mm512_mask_mov_epi32(normal, _mm512_cmple_epu32_mask(e, one), tiny));
 }
 
 /* One sub-block of 16 or 32 k: groups [first, first + count). */
@@ -85,20 +88,18 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
     const uint8_t *scale = x + n * 32, *aux = scale + 4 * n * (1 + half);
     const int groups = f.split ? 4 : 8;
     __m512i dot[MM_MAX_WIDTH];
-    MM_UNROLL for (int c = 0; c < n; c++)
-        dot[c] = f.minima ? _mm512_setzero_si512()
-                          : _mm512_set1_epi32((int32_t)load_u32(aux + 4 * c));
+    MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
+        f.minima ? _mm512_setzero_si512() : _mm512_set1_epi32((int32_t)load_u32(aux + 4 * c));
     MM_UNROLL for (int i = 0; i < groups; i++) {
         /* low and high nibbles of one load follow each other */
         const int g = f.split ? 4 * half + i : f.dtype == HY_DTYPE_Q8_0 ? i : i / 2 + i % 2 * 4;
         const __m512i w = group(f, sub, g);
-        MM_UNROLL for (int c = 0; c < n; c++)
-            dot[c] = _mm512_dpbusd_epi32(
-                dot[c], w, _mm512_set1_epi32((int32_t)load_u32(x + c * 32 + 4 * g)));
+        MM_UNROLL for (int c = 0; c < n; c++) dot[c] = _mm512_dpbusd_epi32(
+            dot[c], w, _mm512_set1_epi32((int32_t)load_u32(x + c * 32 + 4 * g)));
     }
     MM_UNROLL for (int c = 0; c < n; c++) {
-        const __m512 s = _mm512_mul_ps(a, _mm512_castsi512_ps(_mm512_set1_epi32(
-                                              (int32_t)load_u32(scale + 4 * c))));
+        const __m512 s = _mm512_mul_ps(
+            a, _mm512_castsi512_ps(_mm512_set1_epi32((int32_t)load_u32(scale + 4 * c))));
         acc[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[c]), s, acc[c]);
         if (f.minima)
             acc[c] = _mm512_fmadd_ps(
@@ -106,13 +107,11 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
     }
 }
 
-CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
-                          uint32_t k, float *z) {
+/* One chunk: `blocks` panel blocks. Returns the panel behind them. */
+CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *panel,
+                                       const uint8_t *tile, uint32_t blocks, __m512 *acc) {
     const uint64_t step = (uint64_t)n * (f.split ? 44 : 40);
-    __m512 acc[MM_MAX_WIDTH];
-    MM_UNROLL for (int c = 0; c < n; c++)
-        acc[c] = _mm512_setzero_ps();
-    for (uint32_t blocks = k / (32u * (uint32_t)f.subs); blocks; blocks--) {
+    for (; blocks; blocks--) {
         const uint8_t *sub = panel + f.header;
         if (f.subs == 1) {
             const __m512 a = single_scale(f, panel);
@@ -126,6 +125,7 @@ CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const 
         block_scales(f, panel, &scales);
         for (int s = 0; s < f.subs; s++) {
             MM_UNROLL for (int half = 0; half <= f.split; half++) {
+                MM_FORGET();
                 const int at = f.split ? 2 * s + half : s;
                 sub_block(f, n, sub, tile, half, _mm512_load_ps(scales.a[at]),
                           f.minima ? _mm512_load_ps(scales.b[at]) : _mm512_setzero_ps(), acc);
@@ -135,8 +135,22 @@ CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const 
         }
         panel = sub;
     }
-    MM_UNROLL for (int c = 0; c < n; c++)
-        _mm512_storeu_ps(z + 16 * c, acc[c]);
+    return panel;
+}
+
+CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
+                          uint32_t k, float *z) {
+    __m512 acc[MM_MAX_WIDTH];
+    MM_UNROLL for (int c = 0; c < n; c++) _mm512_storeu_ps(z + 16 * c, _mm512_setzero_ps());
+    for (uint32_t at = 0; at < k; at += MM_BLOCK_CHUNK) {
+        const uint32_t length = HY_MIN(k - at, MM_BLOCK_CHUNK);
+        MM_FORGET();
+        MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm512_setzero_ps();
+        panel = chunk_blocks(f, n, panel, tile, length / (32u * (uint32_t)f.subs), acc);
+        tile += (uint64_t)length / 32 * (uint64_t)n * (f.split ? 44 : 40);
+        MM_UNROLL for (int c = 0; c < n; c++)
+            _mm512_storeu_ps(z + 16 * c, _mm512_add_ps(_mm512_loadu_ps(z + 16 * c), acc[c]));
+    }
 }
 
 /* ---- float weights ---------------------------------------------------------------------------------- */
@@ -151,19 +165,16 @@ CPU_INLINE __m512 plain_16(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
 CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
                              const float *x, uint64_t k, uint32_t length, __m512 *acc) {
     __m512 part[MM_MAX_WIDTH];
-    MM_UNROLL for (int i = 0; i < n * lanes; i++)
-        part[i] = _mm512_setzero_ps();
+    MM_UNROLL for (int i = 0; i < n * lanes; i++) part[i] = _mm512_setzero_ps();
     for (uint64_t i = k; i < k + length; i++) {
         MM_UNROLL for (int l = 0; l < lanes; l++) {
             const uint64_t at = i + (uint64_t)l * MM_CHUNK;
             const __m512 w = plain_16(dtype, panel, at);
-            MM_UNROLL for (int c = 0; c < n; c++)
-                part[l * n + c] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[at * (uint64_t)n + (uint64_t)c]),
-                                                  part[l * n + c]);
+            MM_UNROLL for (int c = 0; c < n; c++) part[l * n + c] = _mm512_fmadd_ps(
+                w, _mm512_set1_ps(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
         }
     }
-    MM_UNROLL for (int i = 0; i < n * lanes; i++)
-        acc[i % n] = _mm512_add_ps(acc[i % n], part[i]);
+    MM_UNROLL for (int i = 0; i < n * lanes; i++) acc[i % n] = _mm512_add_ps(acc[i % n], part[i]);
 }
 
 CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, const uint8_t *tile,
@@ -171,13 +182,11 @@ CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, cons
     const float *x = (const float *)(const void *)tile;
     const int lanes = n <= 4 ? 4 / n : 1; /* hides the latency of fma when there are few columns */
     __m512 acc[MM_MAX_WIDTH];
-    MM_UNROLL for (int c = 0; c < n; c++)
-        acc[c] = _mm512_setzero_ps();
+    MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm512_setzero_ps();
     uint32_t at = 0;
     for (; lanes > 1 && k - at >= (uint32_t)lanes * MM_CHUNK; at += (uint32_t)lanes * MM_CHUNK)
         plain_chunks(dtype, n, lanes, panel, x, at, MM_CHUNK, acc);
     for (; at < k; at += MM_CHUNK)
         plain_chunks(dtype, n, 1, panel, x, at, HY_MIN(k - at, MM_CHUNK), acc);
-    MM_UNROLL for (int c = 0; c < n; c++)
-        _mm512_storeu_ps(z + 16 * c, acc[c]);
+    MM_UNROLL for (int c = 0; c < n; c++) _mm512_storeu_ps(z + 16 * c, acc[c]);
 }

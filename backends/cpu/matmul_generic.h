@@ -42,9 +42,9 @@ CPU_INLINE int weight(mm_format f, const uint8_t *sub, int r, int k) {
 }
 
 /* One sub-block of one column: weights w [32][16 rows], elements [first, last). */
-CPU_INLINE void column_dot(mm_format f, int16_t (*w)[CPU_PANEL], const int8_t *q, int first, int last,
-                           float scale, const uint8_t *aux, const float *a, const float *b,
-                           float *acc) {
+CPU_INLINE void column_dot(mm_format f, int16_t (*w)[CPU_PANEL], const int8_t *q, int first,
+                           int last, float scale, const uint8_t *aux, const float *a,
+                           const float *b, float *acc) {
     int32_t dot[CPU_PANEL];
     const int32_t begin = f.minima ? 0 : (int32_t)load_u32(aux);
     for (int r = 0; r < CPU_PANEL; r++)
@@ -60,33 +60,64 @@ CPU_INLINE void column_dot(mm_format f, int16_t (*w)[CPU_PANEL], const int8_t *q
         acc[r] = fmaf(b[r], term, acc[r]);
 }
 
+/* The 32 k of one sub-block (or two of 16) for all columns; w: its weights. */
+CPU_INLINE void columns(mm_format f, const int n, int16_t (*w)[CPU_PANEL], const uint8_t *tile,
+                        const mm_scales *scales, int s, float (*acc)[CPU_PANEL]) {
+    for (int c = 0; c < n; c++) {
+        const int8_t *q = (const int8_t *)tile + 32 * c;
+        const float scale = hy_f32_from_bits(load_u32(tile + 32 * n + 4 * c));
+        for (int h = 0; h <= f.split; h++) {
+            const int at = f.split ? 2 * s + h : s;
+            column_dot(f, w, q, 16 * h, f.split ? 16 * h + 16 : 32, scale,
+                       tile + 36 * n + 4 * n * h + 4 * c, scales->a[at], scales->b[at], acc[c]);
+        }
+    }
+}
+
+/* Unpacked for all widths by one function of each format: small code matters more here than speed. */
+#define MM_UNPACK(DTYPE, name, header, sub, subs, split, minima)                                   \
+    static __attribute__((noinline)) void unpack_##name(const uint8_t *from,                       \
+                                                        int16_t(*w)[CPU_PANEL]) {                  \
+        for (int i = 0; i < 32; i++)                                                               \
+            for (int r = 0; r < CPU_PANEL; r++)                                                    \
+                w[i][r] = (int16_t)weight((mm_format){DTYPE, header, sub, subs, split, minima},    \
+                                          from, r, i);                                             \
+    }
+MM_BLOCK_FORMATS(MM_UNPACK)
+
+CPU_INLINE void unpack(hy_dtype dtype, const uint8_t *sub, int16_t (*w)[CPU_PANEL]) {
+    switch (dtype) {
+#define MM_UNPACK_CASE(DTYPE, name, header, size, subs, split, minima)                             \
+    case DTYPE:                                                                                    \
+        unpack_##name(sub, w);                                                                     \
+        break;
+        MM_BLOCK_FORMATS(MM_UNPACK_CASE)
+    default:
+        break;
+    }
+}
+
 CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
                           uint32_t k, float *z) {
-    const int step = n * (f.split ? 44 : 40);
     int16_t w[32][CPU_PANEL];
+    float acc[4][CPU_PANEL];
     mm_scales scales;
     memset(z, 0, sizeof(float) * CPU_PANEL * (size_t)n);
-    for (uint32_t blocks = k / (32u * (uint32_t)f.subs); blocks; blocks--) {
+    for (uint32_t at = 0; at < k;) {
+        if (at % MM_BLOCK_CHUNK == 0) memset(acc, 0, sizeof acc);
         block_scales(f, panel, &scales);
-        const uint8_t *sub = panel + f.header;
+        panel += f.header;
         for (int s = 0; s < f.subs; s++) {
-            for (int i = 0; i < 32; i++)
-                for (int r = 0; r < CPU_PANEL; r++)
-                    w[i][r] = (int16_t)weight(f, sub, r, i);
-            for (int c = 0; c < n; c++) {
-                const int8_t *q = (const int8_t *)tile + 32 * c;
-                const float scale = hy_f32_from_bits(load_u32(tile + 32 * n + 4 * c));
-                for (int h = 0; h <= f.split; h++) {
-                    const int at = f.split ? 2 * s + h : s;
-                    column_dot(f, w, q, 16 * h, f.split ? 16 * h + 16 : 32, scale,
-                               tile + 36 * n + 4 * n * h + 4 * c, scales.a[at], scales.b[at],
-                               z + CPU_PANEL * c);
-                }
-            }
-            tile += step;
-            sub += f.sub;
+            unpack(f.dtype, panel, w);
+            columns(f, n, w, tile, &scales, s, acc);
+            tile += n * (f.split ? 44 : 40);
+            panel += f.sub;
         }
-        panel = sub;
+        at += 32u * (uint32_t)f.subs;
+        if (at % MM_BLOCK_CHUNK && at < k) continue;
+        for (int c = 0; c < n; c++)
+            for (int r = 0; r < CPU_PANEL; r++)
+                z[CPU_PANEL * c + r] += acc[c][r];
     }
 }
 
@@ -99,7 +130,8 @@ CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, cons
         memset(part, 0, sizeof part);
         for (uint64_t i = at; i < HY_MIN(k, (uint64_t)at + MM_CHUNK); i++) {
             const uint16_t *half = (const uint16_t *)(const void *)panel + 16 * i;
-            v16_store(w, dtype == HY_DTYPE_F32 ? v16_load((const float *)(const void *)panel + 16 * i)
+            v16_store(w, dtype == HY_DTYPE_F32
+                             ? v16_load((const float *)(const void *)panel + 16 * i)
                          : dtype == HY_DTYPE_F16 ? v16_load_f16(half)
                                                  : v16_load_bf16(half));
             for (int c = 0; c < n; c++)

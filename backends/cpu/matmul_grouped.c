@@ -16,13 +16,13 @@ typedef struct run {
 
 /* The parts of the workspace. */
 typedef struct plan {
-    uint32_t *head;  /* number of runs, of pairs with an expert, of tiles */
-    uint32_t *order; /* [T P] sorted pairs; those without an expert last */
-    uint32_t *begin; /* [E + 2] while sorting */
-    run *runs;       /* [min(E, T P)] */
+    uint32_t *head;     /* number of runs, of pairs with an expert, of tiles */
+    uint32_t *order;    /* [T P] sorted pairs; those without an expert last */
+    uint32_t *begin;    /* [E + 2] while sorting */
+    run *runs;          /* [min(E, T P)] */
     uint32_t *tile_run; /* [T P] the run of each tile */
-    uint8_t *rows;   /* [T Q] a8 rows, when x is float and the weights are blocks */
-    uint8_t *tiles;  /* room for 2 T P columns: no tile is over half padding */
+    uint8_t *rows;      /* [T Q] a8 rows, when x is float and the weights are blocks */
+    uint8_t *tiles;     /* room for 2 T P columns: no tile is over half padding */
     uint8_t *scratch;
     uint64_t bytes;
 } plan;
@@ -196,8 +196,8 @@ void mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers) {
             const uint8_t *panels = mm_group_panels(&job, r->expert, (uint32_t)g);
             for (uint32_t done = 0; done < r->count; done += job.widest)
                 mm_multiply_panels(&job, panels, r->expert, (uint32_t)g,
-                                   w.tiles + (r->column + done) * job.column_bytes,
-                                   r->first + done, HY_MIN(r->count - done, job.widest));
+                                   w.tiles + (r->column + done) * job.column_bytes, r->first + done,
+                                   HY_MIN(r->count - done, job.widest));
         }
     }
 }

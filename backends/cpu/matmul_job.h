@@ -6,9 +6,9 @@
 #include "backends/cpu/matmul.h"
 
 enum {
-    MM_ALIGN = 256,            /* of every part of a workspace */
-    MM_TAG_ISA = 3,            /* cpu_variant.tag: index of the function table */
-    MM_TAG_ROWS = 4,           /* and: weights in the file's layout */
+    MM_ALIGN = 256,              /* of every part of a workspace */
+    MM_TAG_ISA = 3,              /* cpu_variant.tag: index of the function table */
+    MM_TAG_ROWS = 4,             /* and: weights in the file's layout */
     MM_X_BLOCK_BYTES = 320 << 10 /* activations that stay in the second-level cache */
 };
 

@@ -56,7 +56,8 @@ CPU_INLINE int32_t byte_of(uint32_t word, int i) {
 }
 
 /* q4_k, q5_k: three words w0 w1 w2 a row hold eight 6-bit scales and minima (hal/dtype.c). */
-CPU_INLINE void scales_q4_k(const uint8_t *header, const float *d, const float *dmin, mm_scales *out) {
+CPU_INLINE void scales_q4_k(const uint8_t *header, const float *d, const float *dmin,
+                            mm_scales *out) {
     uint32_t sc[2][CPU_PANEL], mn[2][CPU_PANEL];
     for (int r = 0; r < CPU_PANEL; r++) {
         const uint32_t w0 = load_u32(header + 64 + 4 * r), w1 = load_u32(header + 128 + 4 * r);
@@ -89,7 +90,8 @@ CPU_INLINE void scales_q3_k(const uint8_t *header, const float *d, mm_scales *ou
     }
 }
 
-CPU_INLINE void scales_q2_k(const uint8_t *header, const float *d, const float *dmin, mm_scales *out) {
+CPU_INLINE void scales_q2_k(const uint8_t *header, const float *d, const float *dmin,
+                            mm_scales *out) {
     for (int s = 0; s < 16; s++) {
         for (int r = 0; r < CPU_PANEL; r++) {
             const int32_t both = header[64 + 16 * s + r];
@@ -111,7 +113,8 @@ CPU_INLINE void scales_iq4_xs(const uint8_t *header, const float *d, mm_scales *
             uint16_t high;
             memcpy(&high, header + 32 + 2 * r, sizeof high);
             const uint32_t low = load_u32(header + 64 + 4 * r) >> 4 * s & 15u;
-            out->a[s][r] = d[r] * (float)((int32_t)(low | ((uint32_t)high >> 2 * s & 3u) << 4) - 32);
+            out->a[s][r] =
+                d[r] * (float)((int32_t)(low | ((uint32_t)high >> 2 * s & 3u) << 4) - 32);
         }
     }
 }
@@ -159,11 +162,11 @@ CPU_INLINE void block_scales(mm_format f, const uint8_t *header, mm_scales *out)
 /* ---- one function per format and width -------------------------------------------------------------- */
 
 #define MM_BLOCK_FUNCTION(DTYPE, name, header, sub, subs, split, minima, width)                    \
-    static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) { \
+    static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {  \
         mm_blocks((mm_format){DTYPE, header, sub, subs, split, minima}, width, panel, tile, k, z); \
     }
 #define MM_PLAIN_FUNCTION(DTYPE, name, width)                                                      \
-    static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) { \
+    static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {  \
         mm_plain(DTYPE, width, panel, tile, k, z);                                                 \
     }
 #define MM_BLOCK_FUNCTIONS(DTYPE, name, header, sub, subs, split, minima)                          \

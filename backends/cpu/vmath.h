@@ -146,7 +146,7 @@ VM_INLINE void vm_act_row(float *x, int n, int32_t act) {
 #undef VM_ACT_CASE
 }
 
-/* The scale of one a8 block: max|x| / 127, NaN passed over, infinity as the largest float. The largest
+/* The scale of one a8 block: max|x| / 127, NaN passed over, magnitudes above 2^127 as 2^127. The largest
  * magnitude is the largest of the bits as integers. */
 VM_INLINE float vm_a8_scale(const float x[32]) {
     int32_t most = 0;
@@ -155,7 +155,7 @@ VM_INLINE float vm_a8_scale(const float x[32]) {
         const int32_t number = bits > 0x7f800000 ? 0 : bits;
         most = number > most ? number : most;
     }
-    return hy_f32_from_bits((uint32_t)(most > 0x7f7fffff ? 0x7f7fffff : most)) / 127.0f;
+    return hy_f32_from_bits((uint32_t)(most > 0x7f000000 ? 0x7f000000 : most)) / 127.0f;
 }
 
 /* One a8 block exactly as hy_quantize_row(HY_DTYPE_A8): q gets the int8, returned is the scale. */

@@ -6,7 +6,8 @@
  *
  * Magnitudes. mag bounds how much an implementation in float32 may be off: |got - want| <= C u mag + u_out
  * |want|, u = 2^-24. It starts as the sum of |terms| of the reduction and is carried through what follows:
- *   z = sum x w + bias        mag = sum |x w| + |bias|
+ *   z = sum x w + bias        mag = sum |x| terms(w) + |bias|, terms(w) = |d q| + |m| for formats with a
+ *                             minimum (kernels add the two parts up apart, and they may cancel), else |w|
  *   y = f(z)                  mag = sup|f'| mag_z + |f(z)|       (f an activation; relu2: 2 |z| mag_z)
  *   y = a b                   mag = mag_a |b| + |a| mag_b        (+ 2^-20 mag_a mag_b, second order)
  *   y = softcap(z)            mag = mag_z + |y|                  (slope at most 1)
@@ -75,6 +76,8 @@ double ref_value(const ref_tensor *o, uint64_t at);
 int32_t ref_int(const ref_tensor *o, uint64_t at);
 /* A whole row, exactly dequantized, to dst [inner]. */
 void ref_read(const ref_tensor *o, uint64_t row, double *dst);
+/* The same, of each element the magnitude of the terms that its format adds up (hy_dequantize_terms). */
+void ref_read_terms(const ref_tensor *o, uint64_t row, double *dst);
 /* The pages of a KV cache, planar where they are q8_0: row (page, head, index) to dst [inner]. */
 void ref_cache_read(const ref_tensor *o, uint64_t row, double *dst);
 

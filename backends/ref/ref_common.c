@@ -78,6 +78,19 @@ void ref_read(const ref_tensor *o, uint64_t row, double *dst) {
     }
 }
 
+void ref_read_terms(const ref_tensor *o, uint64_t row, double *dst) {
+    const hy_dtype dtype = (hy_dtype)o->t->dtype;
+    const uint32_t count = ref_inner(o);
+    const uint64_t at = ref_at(o, row);
+    float chunk[CHUNK];
+    for (uint32_t i = 0; i < count; i += CHUNK) {
+        const uint32_t n = HY_MIN(count - i, CHUNK);
+        hy_dequantize_terms(dtype, address(o, at + i), chunk, n);
+        for (uint32_t j = 0; j < n; j++)
+            dst[i + j] = chunk[j];
+    }
+}
+
 /* Planar q8_0 pages: per (page, head) int8 [L, D], then f16 scales [L, D / 32]. */
 static uint8_t *page_of(const ref_tensor *o, uint64_t row, uint8_t **scales, uint32_t *index) {
     const uint32_t length = o->t->dim[2], d = o->t->dim[3];

@@ -3,8 +3,8 @@
 
 #include "backends/ref/ref.h"
 
-/* x . w with sum |x w|. The order of additions depends on k alone. */
-static ref_number dot(const double *x, const double *w, uint32_t k, bool with_mag) {
+/* x . w with sum |x| terms, terms NULL: no magnitude asked for. The order of additions depends on k alone. */
+static ref_number dot(const double *x, const double *w, const double *terms, uint32_t k) {
     double sum[4] = {0}, mag[4] = {0};
     uint32_t i = 0;
     for (; i + 4 <= k; i += 4) {
@@ -13,8 +13,8 @@ static ref_number dot(const double *x, const double *w, uint32_t k, bool with_ma
     }
     for (; i < k; i++)
         sum[0] += x[i] * w[i];
-    for (i = 0; with_mag && i < k; i++)
-        mag[i % 4] += fabs(x[i] * w[i]);
+    for (i = 0; terms && i < k; i++)
+        mag[i % 4] += fabs(x[i]) * terms[i];
     ref_number z = {sum[0] + sum[1] + (sum[2] + sum[3]), mag[0] + mag[1] + (mag[2] + mag[3])};
     return z;
 }
@@ -27,9 +27,10 @@ static ref_number add(ref_number z, double value) {
 /* What one worker needs to make outputs m of both ops. */
 typedef struct product {
     const ref_call *c;
-    const ref_tensor *w, *bias; /* bias NULL: none */
-    const double *x;            /* [rows, k] */
-    double *gate, *up;          /* [k] each: weight rows m and M + m */
+    const ref_tensor *w, *bias;    /* bias NULL: none */
+    const double *x;               /* [rows, k] */
+    double *gate, *up;             /* [k] each: weight rows m and M + m */
+    double *gate_terms, *up_terms; /* [k] each: |d q| + |m| of every weight; NULL: no oracle */
     uint32_t k, m_count;
     int32_t act, glu;
 } product;
@@ -37,18 +38,20 @@ typedef struct product {
 /* Dequantizes the weight rows of output m; `first` is the expert's first row. */
 static void load_weights(const product *p, uint64_t first, uint32_t m) {
     ref_read(p->w, first + m, p->gate);
-    if (p->glu) ref_read(p->w, first + p->m_count + m, p->up);
+    if (p->gate_terms) ref_read_terms(p->w, first + m, p->gate_terms);
+    if (!p->glu) return;
+    ref_read(p->w, first + p->m_count + m, p->up);
+    if (p->up_terms) ref_read_terms(p->w, first + p->m_count + m, p->up_terms);
 }
 
 /* act(z[m]) or act(z[m]) * z[M + m] for row `row` of x; bias_at: offset of the expert's bias. */
 static ref_number product_at(const product *p, uint64_t row, uint64_t bias_at, uint32_t m) {
     const double *x = p->x + row * p->k;
-    const bool with_mag = p->c->want != NULL;
-    ref_number z = dot(x, p->gate, p->k, with_mag);
+    ref_number z = dot(x, p->gate, p->gate_terms, p->k);
     if (p->bias) z = add(z, ref_value(p->bias, bias_at + m));
     z = ref_act(p->act, z);
     if (!p->glu) return z;
-    ref_number up = dot(x, p->up, p->k, with_mag);
+    ref_number up = dot(x, p->up, p->up_terms, p->k);
     if (p->bias) up = add(up, ref_value(p->bias, bias_at + p->m_count + m));
     return ref_mul(z, up);
 }
@@ -65,14 +68,16 @@ static product product_of(const ref_call *c, uint32_t x, uint32_t w, uint32_t bi
                           uint32_t worker) {
     product p = {.c = c, .w = &c->o[w], .x = c->scratch, .k = ref_inner(&c->o[x])};
     p.bias = ref_has(c, bias) ? &c->o[bias] : NULL;
-    p.gate = c->scratch + (hy_tensor_rows(c->o[x].t) + 2 * (uint64_t)worker) * p.k;
+    p.gate = c->scratch + (hy_tensor_rows(c->o[x].t) + 4 * (uint64_t)worker) * p.k;
     p.up = p.gate + p.k;
+    p.gate_terms = c->want ? p.up + p.k : NULL;
+    p.up_terms = c->want ? p.up + 2 * (uint64_t)p.k : NULL;
     return p;
 }
 
-/* x [rows, k], then two weight rows per worker. */
+/* x [rows, k], then two weight rows and their terms per worker. */
 static uint64_t scratch_of(const hy_tensor *x, uint32_t workers) {
-    return (hy_tensor_rows(x) + 2 * (uint64_t)workers) * x->dim[x->rank - 1];
+    return (hy_tensor_rows(x) + 4 * (uint64_t)workers) * x->dim[x->rank - 1];
 }
 
 uint64_t ref_matmul_scratch(const hy_op *op, uint32_t workers) {

@@ -72,16 +72,16 @@ HY_API void hy_instance_free(hy_instance *instance);
 
 /* One device, or one backend that has none here (then `available` is 0 and `detail` says why). */
 typedef struct hy_device_desc {
-    uint32_t size;          /* set by the caller */
-    int32_t available;      /* 1: can be named in hy_engine_params.device */
-    char id[32];            /* "cpu:0"; the backend's name alone when not available */
-    char name[128];         /* "AMD EPYC 9354" */
-    char arch[64];          /* "avx512-vnni" */
-    char detail[256];       /* driver, features; or the reason why it is not available */
-    uint64_t memory_total;  /* bytes */
-    uint64_t memory_free;   /* bytes at the time of the call */
-    uint32_t units;         /* cores, SMs, CUs */
-    int32_t software;       /* 1: emulated or a test device, never picked by default */
+    uint32_t size;         /* set by the caller */
+    int32_t available;     /* 1: can be named in hy_engine_params.device */
+    char id[32];           /* "cpu:0"; the backend's name alone when not available */
+    char name[128];        /* "AMD EPYC 9354" */
+    char arch[64];         /* "avx512-vnni" */
+    char detail[256];      /* driver, features; or the reason why it is not available */
+    uint64_t memory_total; /* bytes */
+    uint64_t memory_free;  /* bytes at the time of the call */
+    uint32_t units;        /* cores, SMs, CUs */
+    int32_t software;      /* 1: emulated or a test device, never picked by default */
 } hy_device_desc;
 
 /* Number of entries, available or not. Thread-safety: any thread. */
@@ -106,18 +106,19 @@ HY_API hy_model *hy_model_retain(hy_model *model);
 HY_API void hy_model_free(hy_model *model);
 
 typedef struct hy_model_desc {
-    uint32_t size;            /* set by the caller */
-    char arch[32];            /* "llama" */
-    char name[128];           /* general.name, or the file's name */
-    char type[32];            /* "Q4_0", the type of most weights */
-    uint64_t parameters;      /* elements of all tensors */
-    uint64_t bytes;           /* tensor data in the file(s) */
-    uint32_t vocab;           /* tokens */
-    uint32_t context;         /* positions it was trained for */
+    uint32_t size;       /* set by the caller */
+    char arch[32];       /* "llama" */
+    char name[128];      /* general.name, or the file's name */
+    char type[32];       /* "Q4_0", the type of most weights */
+    uint64_t parameters; /* elements of all tensors */
+    uint64_t bytes;      /* tensor data in the file(s) */
+    uint32_t vocab;      /* tokens */
+    uint32_t context;    /* positions it was trained for */
     uint32_t layers, embedding, heads, kv_heads, head_dim;
-    int32_t bos, eos;         /* -1: none */
+    int32_t bos, eos; /* -1: none */
 } hy_model_desc;
 
+/* Numbers of the network and its file; 0 where a vocabulary-only file has none. */
 HY_API HY_NODISCARD hy_status hy_model_describe(const hy_model *model, hy_model_desc *out);
 /* Text of a metadata value by its GGUF key, at most `capacity` bytes with the terminator; *length is the
  * full length. HY_E_NOT_FOUND. Arrays are given by type and count. */
@@ -127,8 +128,8 @@ HY_API HY_NODISCARD hy_status hy_model_meta(const hy_model *model, const char *k
 /* ---- text ---- */
 
 enum {
-    HY_TOKENIZE_ADD_SPECIAL = 1,  /* add BOS / EOS where the model wants them */
-    HY_TOKENIZE_SPECIAL_TEXT = 2  /* "<s>" in the text is the token, not its characters */
+    HY_TOKENIZE_ADD_SPECIAL = 1, /* add BOS / EOS where the model wants them */
+    HY_TOKENIZE_SPECIAL_TEXT = 2 /* "<s>" in the text is the token, not its characters */
 };
 
 /* text [length] -> ids: at most `capacity` are written, *count is the number there are (ask with capacity
@@ -153,7 +154,7 @@ HY_API HY_NODISCARD hy_status hy_decoder_finish(hy_decoder *decoder, const char 
                                                 size_t *length);
 
 typedef struct hy_message {
-    const char *role;    /* "system", "user", "assistant" */
+    const char *role; /* "system", "user", "assistant" */
     const char *content;
 } hy_message;
 /* The prompt for a conversation by the model's chat template: at most `capacity` bytes with the
@@ -165,22 +166,24 @@ HY_API HY_NODISCARD hy_status hy_chat_format(const hy_model *model, const hy_mes
 
 /* ---- plan and engine ---- */
 
+/* Element type of cached keys and values; q8_0 needs heads of a multiple of 32 elements. */
 typedef enum hy_kv_type { HY_KV_F16 = 0, HY_KV_F32 = 1, HY_KV_Q8_0 = 2 } hy_kv_type;
 
 typedef enum hy_numerics {
-    HY_NUMERICS_INVARIANT = 0, /* a sequence's logits do not depend on the batch it runs in, bit for bit */
-    HY_NUMERICS_FAST = 1       /* admits BLAS and split variants */
+    HY_NUMERICS_INVARIANT =
+        0, /* a sequence's logits do not depend on the batch it runs in, bit for bit */
+    HY_NUMERICS_FAST = 1 /* admits BLAS and split variants */
 } hy_numerics;
 
 typedef struct hy_engine_params {
-    uint32_t size;           /* sizeof of this struct */
-    const char *device;      /* "cpu", "ref", "vulkan:0,cpu:0"; NULL: the best there is. Layers fill the
+    uint32_t size;      /* sizeof of this struct */
+    const char *device; /* "cpu", "ref", "vulkan:0,cpu:0"; NULL: the best there is. Layers fill the
                                 devices in order; "vulkan:0=8G" takes at most 8 GiB of weights and cache */
-    uint32_t context;        /* tokens per sequence; 0: the model's, at most 4096 */
-    uint32_t max_sequences;  /* sequences alive at once; 0: 1 */
-    uint32_t max_batch;      /* tokens per step; 0: 512 */
-    uint32_t max_rows;       /* logit rows per step; 0: max_sequences, at most max_batch */
-    uint32_t cache_tokens;   /* room of the KV cache; 0: context * max_sequences */
+    uint32_t context;   /* tokens per sequence; 0: the model's, at most 4096 */
+    uint32_t max_sequences; /* sequences alive at once; 0: 1 */
+    uint32_t max_batch;     /* tokens per step; 0: 512 */
+    uint32_t max_rows;      /* logit rows per step; 0: max_sequences, at most max_batch */
+    uint32_t cache_tokens;  /* room of the KV cache; 0: context * max_sequences */
     hy_kv_type kv_type;
     hy_numerics numerics;
     uint32_t threads;        /* cpu workers; 0: one per physical core */
@@ -198,9 +201,10 @@ typedef struct hy_engine_params {
 typedef struct hy_plan_device {
     char id[32];
     uint64_t weights, state, activations, step; /* arenas */
-    uint64_t host;  /* host heap beside the arenas (tables, weights in transit); on the first device */
-    uint64_t total; /* the sum of these */
-    uint64_t available;                         /* free memory of the device now */
+    uint64_t
+        host; /* host heap beside the arenas (tables, weights in transit); on the first device */
+    uint64_t total;     /* the sum of these */
+    uint64_t available; /* free memory of the device now */
 } hy_plan_device;
 
 /* What an engine would need, without loading anything. Writes at most `capacity` devices and their number.
@@ -220,20 +224,21 @@ HY_API HY_NODISCARD hy_status hy_engine_new(hy_model *model, const hy_engine_par
 HY_API void hy_engine_free(hy_engine *engine);
 
 typedef struct hy_engine_desc {
-    uint32_t size;          /* set by the caller */
-    char device[64];        /* "cpu:0" */
+    uint32_t size;                                        /* set by the caller */
+    char device[64];                                      /* "cpu:0" */
     uint32_t context, max_sequences, max_batch, max_rows; /* as resolved */
-    uint32_t page_tokens;   /* 64 */
-    uint32_t pages, pages_free; /* of the KV cache; cached prefixes count as free */
-    uint64_t load_us;       /* loading the weights, compiling included */
-    uint64_t compile_us;    /* compiling all buckets */
-    uint64_t bytes;         /* all arenas on all devices */
+    uint32_t page_tokens;                                 /* 64 */
+    uint32_t pages, pages_free;      /* of the KV cache; cached prefixes count as free */
+    uint64_t load_us;                /* loading the weights, compiling included */
+    uint64_t compile_us;             /* compiling all buckets */
+    uint64_t bytes;                  /* all arenas on all devices */
     uint64_t weight_bytes_per_token; /* weights read for one token at batch 1 */
-    double flops_per_token; /* multiply and add counted as two, at position 0 */
+    double flops_per_token;          /* multiply and add counted as two, at position 0 */
 } hy_engine_desc;
 HY_API HY_NODISCARD hy_status hy_engine_describe(const hy_engine *engine, hy_engine_desc *out);
 
-/* Writes a Chrome trace of all ops since the last call. HY_E_STATE without hy_engine_params.trace. */
+/* Writes a Chrome trace of all ops since the last call; of several devices, the others' go to "<path>.1"
+ * and so on. HY_E_STATE without hy_engine_params.trace. */
 HY_API HY_NODISCARD hy_status hy_engine_trace(hy_engine *engine, const char *path);
 
 /* ---- sequences ---- */
@@ -277,8 +282,8 @@ typedef struct hy_step_params {
 /* One row of logits that a step computed. */
 typedef struct hy_row {
     hy_sequence *sequence;
-    uint32_t position;    /* of the token these logits follow */
-    const float *logits;  /* float32 [vocab], valid until the next step */
+    uint32_t position;   /* of the token these logits follow */
+    const float *logits; /* float32 [vocab], valid until the next step */
 } hy_row;
 
 typedef struct hy_step_result {
@@ -286,12 +291,13 @@ typedef struct hy_step_result {
     uint32_t tokens;    /* computed in this step */
     uint32_t sequences; /* that took part */
     uint32_t rows;
-    const hy_row *row;  /* [rows], valid until the next step */
+    const hy_row *row; /* [rows], valid until the next step */
 } hy_step_result;
 
 /* Computes one ragged batch: sequences with one pending token first (decode), then chunks of the others in
  * the order in which they were queued. params and result may be NULL. With nothing pending it does nothing
- * and succeeds. HY_E_LIMIT when the KV cache is full (nothing was computed; free or truncate a sequence).
+ * and succeeds. A chunk is cut short where pages of the KV cache run out; HY_E_LIMIT when no sequence can go
+ * on for that reason (nothing was computed; free or truncate a sequence).
  * HY_E_DEVICE is sticky. After warm-up a decode step allocates nothing on the heap. */
 HY_API HY_NODISCARD hy_status hy_engine_step(hy_engine *engine, const hy_step_params *params,
                                              hy_step_result *result);
@@ -305,17 +311,18 @@ typedef struct hy_logit_bias {
 } hy_logit_bias;
 
 typedef struct hy_sampler_params {
-    uint32_t size;            /* sizeof of this struct */
-    float temperature;        /* 0: greedy */
-    uint32_t top_k;           /* 0: off */
-    float top_p;              /* 0 or 1: off */
-    float min_p;              /* 0: off */
-    float typical_p;          /* 0 or 1: off */
-    float repetition_penalty; /* 0 or 1: off; logits of seen tokens are divided / multiplied by it */
-    float frequency_penalty;  /* subtracted per occurrence */
-    float presence_penalty;   /* subtracted once if it occurred */
-    uint32_t penalty_window;  /* last tokens looked at; 0: 64 */
-    uint64_t seed;            /* same seed, same text on every backend whose logits are equal */
+    uint32_t size;     /* sizeof of this struct */
+    float temperature; /* 0: greedy */
+    uint32_t top_k;    /* 0: off */
+    float top_p;       /* 0 or 1: off */
+    float min_p;       /* 0: off */
+    float typical_p;   /* 0 or 1: off */
+    float
+        repetition_penalty;  /* 0 or 1: off; logits of seen tokens are divided / multiplied by it */
+    float frequency_penalty; /* subtracted per occurrence */
+    float presence_penalty;  /* subtracted once if it occurred */
+    uint32_t penalty_window; /* last tokens looked at; 0: 64 */
+    uint64_t seed;           /* same seed, same text on every backend whose logits are equal */
     const hy_logit_bias *bias; /* copied */
     uint32_t biases;
 } hy_sampler_params;
@@ -336,13 +343,13 @@ HY_API HY_NODISCARD hy_status hy_sampler_sample(hy_sampler *sampler, const float
 
 /* ---- files ---- */
 
-/* Called with work done and in all; return nonzero to cancel. */
+/* Called with work done and in all, in bytes; return nonzero to cancel (HY_E_STATE). */
 typedef int (*hy_progress_fn)(void *user, uint64_t done, uint64_t total);
 
 typedef struct hy_quantize_params {
-    uint32_t size;     /* sizeof of this struct */
-    const char *type;  /* "q4_0", "q4_k", "f16", ... */
-    uint32_t threads;  /* 0: one per physical core */
+    uint32_t size;           /* sizeof of this struct */
+    const char *type;        /* "q4_0", "q4_k", "f16", ... */
+    uint32_t threads;        /* 0: one per physical core */
     hy_progress_fn progress; /* NULL: none */
     void *user;
 } hy_quantize_params;

@@ -128,8 +128,7 @@ static hy_status merge_node(canonical *c, uint32_t id) {
     hy_node *node = &c->graph->node[id];
     if (writes_state(node)) return HY_OK;
     node_key key = key_of(c->graph, node);
-    uint32_t first =
-        hy_map_add(&c->nodes, hy_hash(&key, sizeof key, 0), id, equal_nodes, c->graph);
+    uint32_t first = hy_map_add(&c->nodes, hy_hash(&key, sizeof key, 0), id, equal_nodes, c->graph);
     if (first == HY_NO_ID) return HY_E_MEMORY;
     if (first == id) return HY_OK;
     for (uint32_t i = 0; i < hy_node_operands(node->kind); i++)
@@ -256,8 +255,8 @@ static void neutral_attrs(hy_node *node) {
     static const struct {
         uint32_t kind;
         const char *attr;
-    } rows[] = {{HY_OP_EMBED, "scale"},   {HY_OP_MATMUL, "scale"},  {HY_OP_ROPE_TABLE, "magnitude"},
-                {HY_OP_UNARY, "scale"},   {HY_OP_SOFTMAX, "scale"}, {HY_OP_TOPK_ROUTE, "scale"}};
+    } rows[] = {{HY_OP_EMBED, "scale"}, {HY_OP_MATMUL, "scale"},  {HY_OP_ROPE_TABLE, "magnitude"},
+                {HY_OP_UNARY, "scale"}, {HY_OP_SOFTMAX, "scale"}, {HY_OP_TOPK_ROUTE, "scale"}};
     const hy_op_info *info = hy_op_get((hy_op_kind)node->kind);
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
         for (uint32_t i = 0; rows[r].kind == node->kind && i < info->attrs; i++)
@@ -271,8 +270,9 @@ static bool is_state(const hy_value *value) {
 
 /* Operand that the result equals, element for element, or HY_NO_ID. */
 static uint32_t identity_of(const hy_graph *graph, const hy_node *node) {
-    bool neutral = node->kind == HY_OP_CAST || node->kind == HY_OP_COPY ||
-                   (node->kind == HY_OP_UNARY && !node->word[0] && !node->word[1] && !node->word[2]);
+    bool neutral =
+        node->kind == HY_OP_CAST || node->kind == HY_OP_COPY ||
+        (node->kind == HY_OP_UNARY && !node->word[0] && !node->word[1] && !node->word[2]);
     if (!neutral) return HY_NO_ID;
     const hy_value *x = &graph->value[node->operand[0]], *out = &graph->value[node->operand[1]];
     hy_window w = hy_window_of(x);

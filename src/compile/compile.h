@@ -50,6 +50,7 @@ typedef struct hy_compile_params {
     bool fast;     /* numerics=fast: kernels that are not HY_KERNEL_INVARIANT are admitted */
     bool fallback; /* an op without a kernel on its device may run on another of the list */
     bool unfused;  /* leave the fuse pass out (tests, --no-fuse) */
+    bool no_sharing; /* every result and workspace in bytes of its own (tests of plan_memory) */
 } hy_compile_params;
 
 /* Where a piece of a program lives on its device. */

@@ -6,13 +6,13 @@
 #include "base/half.h"
 
 static const hy_fuse_fn patterns[] = {
-    hy_fuse_epilogue,    /* biases first, so that joined matmuls join their biases */
+    hy_fuse_epilogue, /* biases first, so that joined matmuls join their biases */
     hy_fuse_combine,
-    hy_fuse_glu,         /* before projections: gate and up belong together with their glu */
+    hy_fuse_glu, /* before projections: gate and up belong together with their glu */
     hy_fuse_projections,
-    hy_fuse_add_norm,    /* after epilogues: a residual is cheaper in the matmul */
+    hy_fuse_add_norm, /* after epilogues: a residual is cheaper in the matmul */
     hy_fuse_kv_write,
-    hy_fuse_quantize,    /* last: its readers are final */
+    hy_fuse_quantize, /* last: its readers are final */
 };
 
 const hy_node *hy_fuse_maker(const hy_fuse *f, uint32_t value) {

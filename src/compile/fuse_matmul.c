@@ -204,8 +204,8 @@ static void find_projections(const hy_fuse *f, uint32_t id, projections *p) {
     for (uint32_t use = f->uses.first[x]; use != HY_NO_ID && count < MAX_JOINED;
          use = f->uses.next[use]) {
         uint32_t other = use / HY_MAX_OPERANDS, at = count;
-        if (use % HY_MAX_OPERANDS != HY_MATMUL_x || !same_projection(f, &graph->node[id],
-                                                                     &graph->node[other]))
+        if (use % HY_MAX_OPERANDS != HY_MATMUL_x ||
+            !same_projection(f, &graph->node[id], &graph->node[other]))
             continue;
         for (; at > 0 && node[at - 1] > other; at--)
             node[at] = node[at - 1];
@@ -314,10 +314,9 @@ bool hy_fuse_projections(hy_fuse *f, uint32_t id) {
         if (p.biased) widen(&op[k].operand[HY_MATMUL_bias], 0, rows);
     }
     if (!hy_fuse_can_op(f, node.device, op)) return false;
-    hy_value proto = hy_value_of(HY_VALUE_NODE,
-                                 (hy_dtype)graph->value[node.operand[HY_MATMUL_out]].dtype, 2,
-                                 (hy_dim[]){graph->value[node.operand[HY_MATMUL_out]].dim[0],
-                                            HY_DIM(rows)});
+    hy_value proto =
+        hy_value_of(HY_VALUE_NODE, (hy_dtype)graph->value[node.operand[HY_MATMUL_out]].dtype, 2,
+                    (hy_dim[]){graph->value[node.operand[HY_MATMUL_out]].dim[0], HY_DIM(rows)});
     uint32_t out = hy_uses_value_add(&f->uses, &proto);
     if (out == HY_NO_ID) return hy_fuse_fail(f, HY_NO_MEMORY());
     if (!split_results(f, &p, out)) return false;

@@ -26,12 +26,12 @@ void hy_map_free(hy_map *map);
  * node * HY_MAX_OPERANDS + operand. The pass adds values only through hy_uses_value_add, and no nodes. */
 typedef struct hy_uses {
     hy_graph *graph;
-    uint32_t *first;      /* [values] a use or HY_NO_ID */
-    uint32_t *next;       /* [uses] */
-    uint32_t *window;     /* [values] first window of a root, HY_NO_ID: none */
+    uint32_t *first;       /* [values] a use or HY_NO_ID */
+    uint32_t *next;        /* [uses] */
+    uint32_t *window;      /* [values] first window of a root, HY_NO_ID: none */
     uint32_t *window_next; /* [values] */
-    bool *output;         /* [values] is a graph output */
-    size_t room;          /* values that fit the arrays */
+    bool *output;          /* [values] is a graph output */
+    size_t room;           /* values that fit the arrays */
 } hy_uses;
 
 HY_NODISCARD hy_status hy_uses_new(hy_graph *graph, hy_uses *out);
@@ -63,7 +63,7 @@ typedef struct hy_query {
     hy_map map;
     hy_answer **answer; /* [answers] */
     size_t answers, room;
-    hy_answer *spare;    /* an answer to fill next */
+    hy_answer *spare; /* an answer to fill next */
     hy_arena arena;
     hy_status status; /* first failure of a device or of memory; its text is the thread's */
 } hy_query;
@@ -102,10 +102,10 @@ typedef struct hy_options {
 typedef struct hy_task {
     uint32_t node;
     bool transfer;
-    uint32_t level;              /* schedule: wave before renumbering */
-    const hy_options *options;   /* NULL for a transfer */
-    const hy_option *chosen;     /* NULL for a transfer */
-    uint32_t fixed;              /* operand bits whose layout is agreed with other readers */
+    uint32_t level;                     /* schedule: wave before renumbering */
+    const hy_options *options;          /* NULL for a transfer */
+    const hy_option *chosen;            /* NULL for a transfer */
+    uint32_t fixed;                     /* operand bits whose layout is agreed with other readers */
     uint32_t constant[HY_MAX_OPERANDS]; /* index into constants, HY_NO_ID: not constant */
 } hy_task;
 
@@ -117,32 +117,35 @@ typedef struct hy_compiler {
     hy_arena scratch;
     hy_task *task; /* [tasks] in graph order */
     uint32_t tasks;
-    uint32_t *task_of;  /* [nodes] or HY_NO_ID */
-    uint32_t *last_use; /* scratch of plan_memory */
+    uint32_t *task_of; /* [nodes] or HY_NO_ID */
     hy_program_constant *constant;
+    uint32_t *constant_next; /* [constants] earlier entry of the same value */
     size_t constants, constant_room;
     uint32_t *order; /* [tasks] tasks by wave */
-    uint32_t *wave;  /* [tasks] wave of order[i] */
+    uint32_t *wave;  /* [tasks] wave of task order[i] */
     uint32_t waves;
-    hy_place *place; /* [values] of roots that live in the state or step arena (device of first use) */
+    hy_place
+        *place; /* [values] roots: place of inputs and states, then of results in this bucket */
+    bool *is_output;                          /* [values] roots that outputs need */
+    uint64_t activation_base[HY_MAX_DEVICES]; /* bytes of fixed outputs */
 } hy_compiler;
 
-hy_status hy_compile_select(hy_compiler *c);
-hy_status hy_compile_schedule(hy_compiler *c);
-/* Arenas of state, step block and constants; bindings of inputs and states. */
-hy_status hy_compile_arenas(hy_compiler *c);
-/* One bucket: ops at its bounds, kernels, waves (bucket.c); then offsets (plan_memory.c). */
-hy_status hy_compile_bucket(hy_compiler *c, uint32_t index);
-hy_status hy_compile_plan_memory(hy_compiler *c, uint32_t index, hy_program_step *step);
-/* Outputs get fixed places, equal in all buckets. Before the first plan. */
-hy_status hy_compile_outputs(hy_compiler *c);
+HY_NODISCARD hy_status hy_compile_select(hy_compiler *c);
+HY_NODISCARD hy_status hy_compile_schedule(hy_compiler *c);
+/* Arenas of constants, state and step block, and fixed places of outputs; all bindings. */
+HY_NODISCARD hy_status hy_compile_arenas(hy_compiler *c);
+/* One bucket: ops at its bounds, kernels, waves, places. */
+HY_NODISCARD hy_status hy_compile_bucket(hy_compiler *c, uint32_t index);
+/* Offsets of results (c->place) and of workspaces for the steps of one bucket. */
+HY_NODISCARD hy_status hy_compile_plan_memory(hy_compiler *c, hy_program_bucket *bucket,
+                                              hy_program_step *step);
 
 /* place, then borders, given the query for fallback. */
-hy_status hy_place_run(hy_graph *graph, hy_query *query);
-hy_status hy_fuse_run(hy_graph *graph, hy_query *query);
+HY_NODISCARD hy_status hy_place_run(hy_graph *graph, hy_query *query);
+HY_NODISCARD hy_status hy_fuse_run(hy_graph *graph, hy_query *query);
 /* The graph after canonicalize, place and fuse, up to `last`. */
-hy_status hy_compile_graph(const hy_graph *source, const hy_compile_params *params, hy_pass last,
-                           hy_query *query, hy_graph **out);
+HY_NODISCARD hy_status hy_compile_graph(const hy_graph *source, const hy_compile_params *params,
+                                        hy_pass last, hy_query *query, hy_graph **out);
 /* What a node reads is written by the other side of a border. */
 bool hy_node_is_transfer(const hy_graph *graph, const hy_node *node);
 

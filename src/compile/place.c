@@ -57,10 +57,11 @@ static hy_status find_items(placing *p) {
         if (node->dead || node->layer != HY_NO_ID) continue;
         p->item_of[i] = 0;
         for (uint32_t k = 0; k < hy_node_operands(node->kind); k++) {
-            if ((hy_node_role(node->kind, k) & HY_ROLE_OUT) || node->operand[k] == HY_NO_ID) continue;
+            if ((hy_node_role(node->kind, k) & HY_ROLE_OUT) || node->operand[k] == HY_NO_ID)
+                continue;
             const hy_value *x = &graph->value[hy_graph_root(graph, node->operand[k])];
-            bool after = x->kind == HY_VALUE_NODE && (graph->node[x->node].layer != HY_NO_ID ||
-                                                      p->item_of[x->node] == head);
+            bool after = x->kind == HY_VALUE_NODE &&
+                         (graph->node[x->node].layer != HY_NO_ID || p->item_of[x->node] == head);
             if (after && head) p->item_of[i] = head;
         }
         p->items = HY_MAX(p->items, p->item_of[i] + 1);
@@ -108,12 +109,13 @@ static hy_status too_big(const placing *p, uint32_t item, uint64_t bytes, uint64
     unsigned long long allowed = 0;
     for (uint32_t d = 0; d < p->params->devices; d++)
         allowed += p->params->budget[d];
-    return hy_fail(HY_E_MEMORY,
-                   "weights and state do not fit: part %u of %u needs %llu bytes on the last device, "
-                   "which has %llu of %llu left (%llu on all devices)",
-                   item + 1, p->items, (unsigned long long)bytes,
-                   (unsigned long long)(p->params->budget[p->params->devices - 1] - used),
-                   (unsigned long long)p->params->budget[p->params->devices - 1], allowed);
+    return hy_fail(
+        HY_E_MEMORY,
+        "weights and state do not fit: part %u of %u needs %llu bytes on the last device, "
+        "which has %llu of %llu left (%llu on all devices)",
+        item + 1, p->items, (unsigned long long)bytes,
+        (unsigned long long)(p->params->budget[p->params->devices - 1] - used),
+        (unsigned long long)p->params->budget[p->params->devices - 1], allowed);
 }
 
 static hy_status fill_devices(placing *p) {
@@ -172,12 +174,13 @@ static hy_status fall_back(hy_graph *graph, hy_query *query) {
 
 typedef struct borders {
     hy_graph *graph;
+    hy_query *query;
     uint32_t devices;
-    size_t values, nodes;  /* before */
-    hy_node *made;         /* the new list of nodes */
+    size_t values, nodes; /* before */
+    hy_node *made;        /* the new list of nodes */
     size_t count, room;
-    uint32_t *twin;        /* [values * devices] the value on another device, HY_NO_ID: none yet */
-    bool *cheap;           /* [nodes] computed from inputs and literals alone */
+    uint32_t *twin; /* [values * devices] the value on another device, HY_NO_ID: none yet */
+    bool *cheap;    /* [nodes] computed from inputs and literals alone */
 } borders;
 
 static bool find_cheap(borders *b) {
@@ -187,7 +190,8 @@ static bool find_cheap(borders *b) {
         const hy_node *node = &graph->node[i];
         bool cheap = !node->dead;
         for (uint32_t k = 0; cheap && k < hy_node_operands(node->kind); k++) {
-            if ((hy_node_role(node->kind, k) & HY_ROLE_OUT) || node->operand[k] == HY_NO_ID) continue;
+            if ((hy_node_role(node->kind, k) & HY_ROLE_OUT) || node->operand[k] == HY_NO_ID)
+                continue;
             const hy_value *x = &graph->value[hy_graph_root(graph, node->operand[k])];
             cheap = x->kind == HY_VALUE_INPUT || x->kind == HY_VALUE_LITERAL ||
                     (x->kind == HY_VALUE_NODE && x->state == HY_NO_ID && b->cheap[x->node]);
@@ -250,6 +254,17 @@ static hy_status transfer(borders *b, uint32_t root, uint8_t device, uint32_t la
     return HY_OK;
 }
 
+/* Without a kernel there, the result has to travel after all. */
+static bool can_run(borders *b, uint32_t node, uint8_t device) {
+    const hy_compile_params *params = b->query->params;
+    hy_bounds small = hy_bucket_bounds(params, 0);
+    hy_bounds large = hy_bucket_bounds(params, params->buckets - 1);
+    hy_op op[2];
+    hy_graph_op(b->graph, node, &small, &op[0]);
+    hy_graph_op(b->graph, node, &large, &op[1]);
+    return hy_query_both(b->query, device, op);
+}
+
 /* The value as `device` sees it. */
 static hy_status cross(borders *b, uint32_t id, uint8_t device, uint32_t *out) {
     uint32_t root = hy_graph_root(b->graph, id);
@@ -260,7 +275,7 @@ static hy_status cross(borders *b, uint32_t id, uint8_t device, uint32_t *out) {
     if (maker->device == device) return HY_OK;
     uint32_t *twin = &b->twin[(size_t)root * b->devices + device];
     if (*twin == HY_NO_ID) {
-        if (b->cheap[value.node])
+        if (b->cheap[value.node] && can_run(b, value.node, device))
             HY_TRY(clone(b, maker, device));
         else
             HY_TRY(transfer(b, root, device, maker->layer));
@@ -305,14 +320,16 @@ static hy_status rebuild(borders *b) {
     return HY_OK;
 }
 
-static hy_status cross_borders(hy_graph *graph, uint32_t devices) {
-    borders b = {.graph = graph, .devices = devices, .values = graph->values, .nodes = graph->nodes};
+static hy_status cross_borders(hy_graph *graph, hy_query *query, uint32_t devices) {
+    borders b = {
+        .graph = graph, .query = query, .devices = devices, .values = graph->values, .nodes = graph->nodes};
     size_t twins = (graph->values + 1) * devices;
     b.twin = malloc(twins * sizeof *b.twin);
     hy_status status = HY_NO_MEMORY();
     if (b.twin && find_cheap(&b)) {
         memset(b.twin, 0xff, twins * sizeof *b.twin);
         status = rebuild(&b);
+        if (status == HY_OK) status = query->status;
     }
     free(b.twin);
     free(b.cheap);
@@ -362,7 +379,7 @@ hy_status hy_place_run(hy_graph *graph, hy_query *query) {
     free(p.member);
     HY_TRY(status);
     if (params->fallback && params->devices > 1) HY_TRY(fall_back(graph, query));
-    if (params->devices > 1) HY_TRY(cross_borders(graph, params->devices));
+    if (params->devices > 1) HY_TRY(cross_borders(graph, query, params->devices));
     HY_TRY(check_states(graph));
     return hy_graph_verify(graph);
 }

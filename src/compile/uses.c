@@ -61,7 +61,8 @@ hy_status hy_uses_new(hy_graph *graph, hy_uses *out) {
     }
     for (uint32_t i = 0; i < graph->values; i++)
         if (graph->value[i].base != HY_NO_ID) link_window(out, i);
-    for (uint32_t i = (uint32_t)graph->nodes; i-- > 0;) /* so that lists begin with the first node */
+    for (uint32_t i = (uint32_t)graph->nodes;
+         i-- > 0;) /* so that lists begin with the first node */
         if (!graph->node[i].dead) link_node(out, i, true);
     for (size_t i = 0; i < graph->outputs; i++)
         out->output[graph->output[i].value] = true;

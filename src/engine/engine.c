@@ -17,8 +17,7 @@ hy_status hy_engine_note(hy_engine *engine, hy_status status) {
 static hy_status new_buffer(hy_engine *engine, uint32_t d, hy_heap heap, uint64_t size,
                             hy_buffer **out) {
     hy_device *device = engine->setup.device[d];
-    hy_status status =
-        device->backend->buffer_new(device, heap, HY_MAX(size, HY_VIEW_ALIGN), out);
+    hy_status status = device->backend->buffer_new(device, heap, HY_MAX(size, HY_VIEW_ALIGN), out);
     if (status != HY_OK) return hy_fail_in(status, "%s", engine->setup.id[d]);
     engine->bytes += size;
     return HY_OK;
@@ -43,7 +42,8 @@ static hy_status new_arenas(hy_engine *engine) {
 
 /* ---- the step block ---------------------------------------------------------------------------- */
 
-static hy_status bind_input(const hy_engine *engine, const char *name, uint8_t *base, int32_t **out) {
+static hy_status bind_input(const hy_engine *engine, const char *name, uint8_t *base,
+                            int32_t **out) {
     const hy_program *program = engine->setup.program;
     for (uint32_t i = 0; i < program->inputs; i++) {
         if (strcmp(program->input[i].name, name) != 0) continue;
@@ -101,9 +101,9 @@ static hy_status bind_states(hy_engine *engine) {
     if (!engine->state) return hy_fail(HY_E_MEMORY, "no memory for the table of KV states");
     for (uint32_t i = 0; i < program->states; i++) {
         const hy_program_binding *b = &program->state[i];
-        engine->state[i] = (hy_page_state){
-            engine->memory.buffer[b->place.device][b->place.arena], b->place.offset,
-            hy_tensor_bytes(&b->tensor) / b->tensor.dim[0]};
+        engine->state[i] =
+            (hy_page_state){engine->memory.buffer[b->place.device][b->place.arena], b->place.offset,
+                            hy_tensor_bytes(&b->tensor) / b->tensor.dim[0]};
         if (!engine->state[i].buffer->host)
             engine->bounce_bytes = HY_MAX(engine->bounce_bytes, engine->state[i].bytes);
     }
@@ -140,7 +140,11 @@ static hy_status new_tables(hy_engine *engine) {
 
 static hy_status record_bucket(hy_engine *engine, uint32_t index) {
     const hy_program *program = engine->setup.program;
-    const uint32_t capacity = program->bucket[index].steps + 2;
+    const hy_program_bucket *bucket = &program->bucket[index];
+    uint32_t capacity = program->devices;
+    for (uint32_t i = 0; i < bucket->steps;
+         i++) /* a transfer closes the lists of both its devices */
+        capacity += bucket->step[i].transfer ? 3 : 0;
     hy_recorded *recorded = &engine->recorded[index];
     recorded->segment = calloc(capacity, sizeof *recorded->segment);
     if (!recorded->segment) return hy_fail(HY_E_MEMORY, "no memory for recorded lists");
@@ -258,8 +262,8 @@ hy_status hy_engine_describe(const hy_engine *engine, hy_engine_desc *out) {
     hy_engine_desc desc = {0};
     size_t used = 0;
     for (uint32_t d = 0; d < engine->setup.devices && used < sizeof desc.device; d++)
-        used += (size_t)snprintf(desc.device + used, sizeof desc.device - used, "%s%s", d ? "," : "",
-                                 engine->setup.id[d]);
+        used += (size_t)snprintf(desc.device + used, sizeof desc.device - used, "%s%s",
+                                 d ? "," : "", engine->setup.id[d]);
     desc.context = p->context;
     desc.max_sequences = p->max_sequences;
     desc.max_batch = p->max_batch;

@@ -43,19 +43,22 @@ HY_NODISCARD hy_status hy_info_copy(void *dst, const void *src, uint32_t size, c
 typedef struct hy_setup {
     hy_engine_params params; /* defaults resolved; the strings are the caller's */
     uint32_t devices;
-    hy_device *device[HY_MAX_DEVICES];  /* wrappers included */
+    hy_device *device[HY_MAX_DEVICES]; /* wrappers included */
     char id[HY_MAX_DEVICES][32];
     hy_device_info info[HY_MAX_DEVICES];
     uint64_t budget[HY_MAX_DEVICES]; /* 0: none given */
-    uint32_t pages;        /* of the KV cache */
-    uint32_t page_row;     /* of the longest context: entries of a page table row */
+    uint32_t pages;                  /* of the KV cache */
+    uint32_t page_row;               /* of the longest context: entries of a page table row */
     hy_program *program;
-    uint64_t host_bytes;   /* heap of the engine itself: tables, load chunk, copies of logits */
+    uint64_t host_bytes; /* heap of the engine itself: tables, load chunk, copies of logits */
 } hy_setup;
 
 /* Resolves parameters, opens devices, builds and compiles the graph. */
 HY_NODISCARD hy_status hy_setup_make(const hy_model *model, const hy_engine_params *params,
                                      hy_setup *out);
+/* The graph after a pass as text, or as Graphviz: as built (HY_PASS_NONE) or as it runs (any other). */
+HY_NODISCARD hy_status hy_setup_print(const hy_model *model, const hy_setup *setup, hy_pass pass,
+                                      bool dot, hy_text *out);
 /* Frees the program, then closes the devices. */
 void hy_setup_free(hy_setup *setup);
 /* HY_E_MEMORY with needed and available bytes. */
@@ -69,16 +72,16 @@ HY_NODISCARD hy_status hy_setup_resolve(const hy_model *model, const hy_engine_p
 struct hy_sequence {
     hy_engine *engine;
     bool alive;
-    bool queued;                /* in the engine's queue of pending sequences */
+    bool queued; /* in the engine's queue of pending sequences */
     hy_sequence *prev, *next;
-    uint32_t length, computed;  /* tokens known / with keys and values in the cache */
-    uint32_t cached;            /* tokens that came from the prefix cache */
-    uint32_t pages;             /* entries of page[] in use */
-    int32_t *ids;               /* [context] */
-    uint8_t *want;              /* [context] 1: logits were asked for after this token */
-    uint32_t *page;             /* [page_row] */
-    uint64_t *past;             /* [page_row + 1] of pages.h: past[i] is what precedes page i */
-    uint64_t logits_step;       /* step that computed the logits after the last token; 0: none */
+    uint32_t length, computed; /* tokens known / with keys and values in the cache */
+    uint32_t cached;           /* tokens that came from the prefix cache */
+    uint32_t pages;            /* entries of page[] in use */
+    int32_t *ids;              /* [context] */
+    uint8_t *want;             /* [context] 1: logits were asked for after this token */
+    uint32_t *page;            /* [page_row] */
+    uint64_t *past;            /* [page_row + 1] of pages.h: past[i] is what precedes page i */
+    uint64_t logits_step;      /* step that computed the logits after the last token; 0: none */
     uint32_t logits_row;
 };
 
@@ -116,17 +119,17 @@ struct hy_engine {
     hy_step_block block[HY_MAX_DEVICES];
     hy_page_state *state; /* [program->states] */
     hy_pages *pages;
-    void *bounce;           /* for transfers and page copies off the host; [bounce_bytes] */
+    void *bounce; /* for transfers and page copies off the host; [bounce_bytes] */
     uint64_t bounce_bytes;
-    float *logits_copy;     /* [max_rows, vocab]; NULL when the device's memory is the host's */
-    const float *logits;    /* [max_rows, vocab] of the last step */
-    uint64_t logits_stride; /* elements */
-    hy_sequence *sequences; /* [max_sequences]; slots are used again */
+    float *logits_copy;       /* [max_rows, vocab]; NULL when the device's memory is the host's */
+    const float *logits;      /* [max_rows, vocab] of the last step */
+    uint64_t logits_stride;   /* elements */
+    hy_sequence *sequences;   /* [max_sequences]; slots are used again */
     hy_sequence *head, *tail; /* queue of sequences with pending tokens */
-    hy_part *part;          /* [max_sequences] of the step being built */
-    hy_row *row;            /* [max_rows] */
-    uint64_t step;          /* number of steps that computed something */
-    bool failed;            /* HY_E_DEVICE, sticky */
+    hy_part *part;            /* [max_sequences] of the step being built */
+    hy_row *row;              /* [max_rows] */
+    uint64_t step;            /* number of steps that computed something */
+    bool failed;              /* HY_E_DEVICE, sticky */
     uint64_t load_us, bytes, weight_bytes_per_token;
     double flops_per_token;
 };

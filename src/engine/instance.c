@@ -37,8 +37,8 @@ hy_status hy_params_copy(void *dst, uint32_t size, const void *src, const char *
     uint32_t given;
     memcpy(&given, src, sizeof given);
     if (given < sizeof given || given > 4096)
-        return hy_fail(HY_E_ARGUMENT, "%s.size is %u, expected %u: make it with %s(...)", name, given,
-                       size, name);
+        return hy_fail(HY_E_ARGUMENT, "%s.size is %u, expected %u: make it with %s(...)", name,
+                       given, size, name);
     memcpy(dst, src, HY_MIN(given, size));
     memcpy(dst, &size, sizeof size);
     return HY_OK;
@@ -105,8 +105,7 @@ hy_status hy_instance_new(const hy_instance_params *params, hy_instance **out) {
 void hy_instance_free(hy_instance *instance) {
     if (!instance) return;
     hy_instance *mine = instance;
-    if (atomic_compare_exchange_strong(&logging, &mine, NULL))
-        hy_log_set(NULL, NULL, HY_LOG_ERROR);
+    if (atomic_compare_exchange_strong(&logging, &mine, NULL)) hy_log_set(NULL, NULL, HY_LOG_ERROR);
     free(instance);
 }
 

@@ -9,8 +9,8 @@
 typedef struct source {
     const hy_gguf *gguf;
     const hy_value *value;
-    uint64_t rows;      /* all dims but the innermost */
-    uint64_t inner;     /* rows of one index of dim 0 with axis 1, else all rows */
+    uint64_t rows;  /* all dims but the innermost */
+    uint64_t inner; /* rows of one index of dim 0 with axis 1, else all rows */
     uint64_t row_bytes;
 } source;
 
@@ -61,6 +61,21 @@ static hy_status locate(const source *s, uint64_t row, const hy_gguf_tensor **te
                    (unsigned long long)row);
 }
 
+/* Vectors joined end to end (biases of q, k and v): one row, whole parts. */
+static hy_status gather_vector(const source *s, uint8_t *scratch) {
+    const hy_dtype_info *dtype = hy_dtype_get((hy_dtype)s->value->dtype);
+    for (uint32_t p = 0; p < s->value->parts; p++) {
+        const hy_weight_part *part = &s->value->part[p];
+        const hy_gguf_tensor *tensor = hy_gguf_tensor_find(s->gguf, part->name);
+        const uint64_t bytes = hy_dtype_row_bytes(dtype, part->rows);
+        if (!tensor || tensor->size != bytes)
+            return hy_fail(HY_E_INTERNAL, "tensor %s has not %u elements", part->name, part->rows);
+        memcpy(scratch, tensor->data, bytes);
+        scratch += bytes;
+    }
+    return HY_OK;
+}
+
 /* Address of rows [row, row + rows): in the mapping when they lie together there, else gathered. */
 static hy_status fetch(const source *s, uint64_t row, uint64_t rows, uint8_t *scratch,
                        const void **out) {
@@ -68,6 +83,8 @@ static hy_status fetch(const source *s, uint64_t row, uint64_t rows, uint8_t *sc
         *out = (const uint8_t *)s->value->data + row * s->row_bytes;
         return HY_OK;
     }
+    *out = scratch;
+    if (s->value->rank == 1 && s->value->parts > 1) return gather_vector(s, scratch);
     for (uint64_t done = 0; done < rows;) {
         const hy_gguf_tensor *tensor;
         uint64_t file_row, run;
@@ -81,13 +98,12 @@ static hy_status fetch(const source *s, uint64_t row, uint64_t rows, uint8_t *sc
         memcpy(scratch + done * s->row_bytes, data, run * s->row_bytes);
         done += run;
     }
-    *out = scratch;
     return HY_OK;
 }
 
 /* Tells the system that these rows were read. */
 static void drop(const source *s, uint64_t row, uint64_t rows) {
-    if (s->value->kind == HY_VALUE_LITERAL) return;
+    if (s->value->kind == HY_VALUE_LITERAL || s->value->rank == 1) return;
     for (uint64_t done = 0; done < rows;) {
         const hy_gguf_tensor *tensor;
         uint64_t file_row, run;
@@ -153,8 +169,7 @@ hy_status hy_engine_load(hy_engine *engine) {
         const hy_program_constant *c = &program->constant[i];
         const source s = source_of(NULL, &program->graph->value[c->value]);
         if (gathers(s.value))
-            scratch_bytes =
-                HY_MAX(scratch_bytes, chunk_rows(c, s.rows, s.row_bytes) * s.row_bytes);
+            scratch_bytes = HY_MAX(scratch_bytes, chunk_rows(c, s.rows, s.row_bytes) * s.row_bytes);
     }
     uint8_t *scratch = malloc(scratch_bytes + 1);
     if (!scratch)

@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "src/engine/engine.h"
-#include "src/engine/requantize.h"
 
 /* Names the type of every tensor that the file has and this build has not, before anything else fails. */
 static hy_status check_types(const hy_gguf *gguf) {
@@ -19,10 +18,9 @@ static hy_status check_types(const hy_gguf *gguf) {
             if (hy_dtype_get((hy_dtype)d)->gguf_type >= 0 && d != HY_DTYPE_I32)
                 hy_text_add(&known, "%s%s", known.length ? ", " : "",
                             hy_dtype_get((hy_dtype)d)->name);
-        hy_status status =
-            hy_fail(HY_E_UNSUPPORTED, "tensor %s has type %s (%u), which is not known; known: %s",
-                    t->name, hy_gguf_tensor_type_name(t->gguf_type), t->gguf_type,
-                    known.data ? known.data : "");
+        hy_status status = hy_fail(
+            HY_E_UNSUPPORTED, "tensor %s has type %s (%u), which is not known; known: %s", t->name,
+            hy_gguf_tensor_type_name(t->gguf_type), t->gguf_type, known.data ? known.data : "");
         hy_text_free(&known);
         return status;
     }
@@ -47,8 +45,8 @@ static hy_status read_tokenizer(hy_model *model) {
     HY_TRY(status);
     const uint32_t size = hy_tokenizer_size(model->tokenizer);
     if (!model->vocabulary_only && size > model->h.vocab)
-        return hy_fail(HY_E_FORMAT, "vocabulary of %u tokens, but token_embd.weight has %u rows", size,
-                       model->h.vocab);
+        return hy_fail(HY_E_FORMAT, "vocabulary of %u tokens, but token_embd.weight has %u rows",
+                       size, model->h.vocab);
     if (model->vocabulary_only) model->h.vocab = size;
     return HY_OK;
 }
@@ -64,7 +62,8 @@ static hy_status open_into(hy_model *model, const char *path) {
     return read_tokenizer(model);
 }
 
-hy_status hy_model_open(hy_instance *instance, const char *path, const void *params, hy_model **out) {
+hy_status hy_model_open(hy_instance *instance, const char *path, const void *params,
+                        hy_model **out) {
     if (!instance || !path || !out || params)
         return hy_fail(HY_E_ARGUMENT, "hy_model_open: %s",
                        params ? "params is reserved, give NULL" : "an argument is NULL");
@@ -199,12 +198,4 @@ hy_status hy_model_meta(const hy_model *model, const char *key, char *text, size
         text[n] = 0;
     }
     return HY_OK;
-}
-
-hy_status hy_quantize(const char *input, const char *output, const hy_quantize_params *params) {
-    hy_quantize_params p = {0};
-    if (!input || !output) return hy_fail(HY_E_ARGUMENT, "hy_quantize: a path is NULL");
-    HY_TRY(hy_params_copy(&p, sizeof p, params, "hy_quantize_params"));
-    if (!p.type) return hy_fail(HY_E_ARGUMENT, "hy_quantize_params.type is NULL");
-    return hy_requantize(input, output, p.type, p.threads, p.progress, p.user);
 }

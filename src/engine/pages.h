@@ -21,7 +21,9 @@ enum { HY_PAGE_LENGTH = 64 };
 
 typedef struct hy_pages hy_pages;
 
+/* `count` free pages, numbered from 0. HY_E_MEMORY. */
 HY_NODISCARD hy_status hy_pages_new(uint32_t count, hy_pages **out);
+/* NULL is fine. */
 void hy_pages_free(hy_pages *pages);
 /* Bytes that hy_pages_new takes from the heap. */
 uint64_t hy_pages_bytes(uint32_t count);

@@ -23,7 +23,8 @@ static hy_status check_range(const char *name, uint32_t value, uint32_t low, uin
 
 static hy_status check_choices(const hy_engine_params *p) {
     if ((unsigned)p->kv_type > HY_KV_Q8_0)
-        return hy_fail(HY_E_ARGUMENT, "hy_engine_params.kv_type: %d is not a type", (int)p->kv_type);
+        return hy_fail(HY_E_ARGUMENT, "hy_engine_params.kv_type: %d is not a type",
+                       (int)p->kv_type);
     if ((unsigned)p->numerics > HY_NUMERICS_FAST)
         return hy_fail(HY_E_ARGUMENT, "hy_engine_params.numerics: %d is not a choice",
                        (int)p->numerics);
@@ -89,7 +90,8 @@ static hy_status parse_budget(const char *text, uint64_t *out) {
     if (*end == 'M') shift = 20;
     if (*end == 'G') shift = 30;
     if (end == text || *text == '-' || end[shift != 0] != 0 || number == 0 || number >> 32)
-        return hy_fail(HY_E_ARGUMENT, "'%s' is not a number of bytes such as 8G, 64M or 512K", text);
+        return hy_fail(HY_E_ARGUMENT, "'%s' is not a number of bytes such as 8G, 64M or 512K",
+                       text);
     *out = (uint64_t)number << shift;
     return HY_OK;
 }
@@ -165,11 +167,9 @@ static void choose_budgets(const hy_setup *setup, hy_compile_params *params) {
     }
 }
 
-static hy_status compile(const hy_model *model, hy_setup *setup) {
-    static const hy_dtype kv_dtypes[] = {HY_DTYPE_F16, HY_DTYPE_F32, HY_DTYPE_Q8_0};
+/* `bucket` must outlive the result. */
+static hy_compile_params compile_params(const hy_setup *setup, uint32_t bucket[HY_MAX_BUCKETS]) {
     const hy_engine_params *p = &setup->params;
-    const hy_model_graph_params choices = {kv_dtypes[p->kv_type], p->context};
-    uint32_t bucket[HY_MAX_BUCKETS];
     hy_compile_params params = {.device = setup->device, .devices = setup->devices};
     params.bounds.of[HY_SYMBOL_NONE] = 1;
     params.bounds.of[HY_SYMBOL_T] = p->max_batch;
@@ -182,9 +182,40 @@ static hy_status compile(const hy_model *model, hy_setup *setup) {
     params.fast = p->numerics == HY_NUMERICS_FAST;
     params.fallback = p->fallback != 0;
     choose_budgets(setup, &params);
+    return params;
+}
+
+static hy_status build_graph(const hy_model *model, const hy_setup *setup, hy_graph **out) {
+    static const hy_dtype kv_dtypes[] = {HY_DTYPE_F16, HY_DTYPE_F32, HY_DTYPE_Q8_0};
+    const hy_model_graph_params choices = {kv_dtypes[setup->params.kv_type], setup->params.context};
+    return hy_model_graph(model->gguf, &model->h, &choices, out);
+}
+
+static hy_status compile(const hy_model *model, hy_setup *setup) {
+    uint32_t bucket[HY_MAX_BUCKETS];
+    const hy_compile_params params = compile_params(setup, bucket);
     hy_graph *graph = NULL;
-    HY_TRY(hy_model_graph(model->gguf, &model->h, &choices, &graph));
+    HY_TRY(build_graph(model, setup, &graph));
     hy_status status = hy_compile(graph, &params, &setup->program);
+    hy_graph_free(graph);
+    return status;
+}
+
+hy_status hy_setup_print(const hy_model *model, const hy_setup *setup, hy_pass pass, bool dot,
+                         hy_text *out) {
+    uint32_t bucket[HY_MAX_BUCKETS];
+    const hy_compile_params params = compile_params(setup, bucket);
+    hy_graph *graph = NULL;
+    if (dot && pass != HY_PASS_NONE) {
+        hy_graph_dot(setup->program->graph, out);
+        return HY_OK;
+    }
+    HY_TRY(build_graph(model, setup, &graph));
+    hy_status status = HY_OK;
+    if (dot)
+        hy_graph_dot(graph, out);
+    else
+        status = hy_compile_print(graph, &params, pass, out);
     hy_graph_free(graph);
     return status;
 }
@@ -194,8 +225,8 @@ static hy_status compile(const hy_model *model, hy_setup *setup) {
 static uint64_t host_bytes_of(const hy_model *model, const hy_setup *setup) {
     const hy_engine_params *p = &setup->params;
     uint64_t bytes = hy_load_chunk_bytes(setup->program) + hy_pages_bytes(setup->pages);
-    bytes += (uint64_t)p->max_sequences *
-             (sizeof(hy_sequence) + sizeof(hy_part) + 5ull * p->context + 12ull * setup->page_row + 64);
+    bytes += (uint64_t)p->max_sequences * (sizeof(hy_sequence) + sizeof(hy_part) +
+                                           5ull * p->context + 12ull * setup->page_row + 64);
     bytes += (uint64_t)p->max_rows * sizeof(hy_row);
     if (!setup->info[setup->program->output[0].place.device].host_memory)
         bytes += (uint64_t)p->max_rows * model->h.vocab * sizeof(float);
@@ -255,11 +286,12 @@ hy_status hy_setup_check(const hy_setup *setup) {
             if (available > host_available) host_available = available;
         } else if (needed > available) {
             arena = setup->program->arena_bytes[d];
-            return hy_fail(HY_E_MEMORY,
-                           "%s: needed %llu bytes (weights %llu, KV cache %llu), available %llu bytes",
-                           setup->id[d], (unsigned long long)needed,
-                           (unsigned long long)arena[HY_ARENA_WEIGHTS],
-                           (unsigned long long)arena[HY_ARENA_STATE], (unsigned long long)available);
+            return hy_fail(
+                HY_E_MEMORY,
+                "%s: needed %llu bytes (weights %llu, KV cache %llu), available %llu bytes",
+                setup->id[d], (unsigned long long)needed,
+                (unsigned long long)arena[HY_ARENA_WEIGHTS],
+                (unsigned long long)arena[HY_ARENA_STATE], (unsigned long long)available);
         } else {
             host_needed += setup->program->arena_bytes[d][HY_ARENA_STEP];
         }

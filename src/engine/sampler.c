@@ -16,7 +16,7 @@
 /* One token that may still be chosen. */
 typedef struct candidate {
     int32_t id;
-    double logit; /* after bias, penalties and temperature */
+    double logit;  /* after bias, penalties and temperature */
     double weight; /* exp(logit - largest logit), not normalized */
     double key;    /* what the heap orders by, largest first */
 } candidate;
@@ -37,8 +37,8 @@ struct hy_sampler {
 
 static hy_status check_real(const char *name, float value, float low, float high) {
     if (value >= low && value <= high) return HY_OK;
-    return hy_fail(HY_E_ARGUMENT, "hy_sampler_params.%s: %g is outside [%g, %g]", name, (double)value,
-                   (double)low, (double)high);
+    return hy_fail(HY_E_ARGUMENT, "hy_sampler_params.%s: %g is outside [%g, %g]", name,
+                   (double)value, (double)low, (double)high);
 }
 
 static hy_status check_params(const hy_sampler_params *p, uint32_t vocab) {
@@ -55,7 +55,8 @@ static hy_status check_params(const hy_sampler_params *p, uint32_t vocab) {
     if (p->biases && !p->bias) return hy_fail(HY_E_ARGUMENT, "hy_sampler_params.bias is NULL");
     for (uint32_t i = 0; i < p->biases; i++) {
         if (p->bias[i].id < 0 || (uint32_t)p->bias[i].id >= vocab)
-            return hy_fail(HY_E_ARGUMENT, "hy_sampler_params.bias: id %d; the vocabulary has 0 to %u",
+            return hy_fail(HY_E_ARGUMENT,
+                           "hy_sampler_params.bias: id %d; the vocabulary has 0 to %u",
                            p->bias[i].id, vocab - 1);
         if (isnan(p->bias[i].bias) || p->bias[i].bias == INFINITY)
             return hy_fail(HY_E_ARGUMENT, "hy_sampler_params.bias: %g for id %d",
@@ -303,7 +304,8 @@ hy_status hy_sampler_sample(hy_sampler *sampler, const float *logits, int32_t *i
     if (!sampler || !logits || !id)
         return hy_fail(HY_E_ARGUMENT, "hy_sampler_sample: an argument is NULL");
     const uint32_t count = gather(sampler, logits);
-    if (count == 0) return hy_fail(HY_E_ARGUMENT, "none of the %u logits is finite", sampler->vocab);
+    if (count == 0)
+        return hy_fail(HY_E_ARGUMENT, "none of the %u logits is finite", sampler->vocab);
     *id = choose(sampler, count);
     sampler->drawn++;
     hy_sampler_accept(sampler, *id);

@@ -33,7 +33,8 @@ hy_status hy_sequence_new(hy_engine *engine, hy_sequence **out) {
         *out = s;
         return HY_OK;
     }
-    return hy_fail(HY_E_LIMIT, "%u sequences are alive, the most that this engine was made for", limit);
+    return hy_fail(HY_E_LIMIT, "%u sequences are alive, the most that this engine was made for",
+                   limit);
 }
 
 /* Gives pages [keep, pages) back, the last one first: of a cached past, what is furthest from its
@@ -109,8 +110,8 @@ void hy_sequence_unqueue(hy_sequence *s) {
 static void reuse_prefix(hy_sequence *s) {
     while (s->computed + HY_PAGE_LENGTH < s->length) {
         const uint32_t i = s->pages;
-        uint32_t page = hy_pages_find(s->engine->pages, s->past[i], s->ids + s->computed,
-                                      &s->past[i + 1]);
+        uint32_t page =
+            hy_pages_find(s->engine->pages, s->past[i], s->ids + s->computed, &s->past[i + 1]);
         if (page == HY_NO_PAGE) break;
         s->page[s->pages++] = page;
         s->computed += HY_PAGE_LENGTH;
@@ -153,8 +154,8 @@ hy_status hy_sequence_add(hy_sequence *sequence, const int32_t *ids, size_t coun
 hy_status hy_sequence_truncate(hy_sequence *sequence, uint32_t length) {
     if (!sequence) return hy_fail(HY_E_ARGUMENT, "hy_sequence_truncate: sequence is NULL");
     if (length > sequence->length)
-        return hy_fail(HY_E_ARGUMENT, "a sequence of %u tokens cannot be cut to %u", sequence->length,
-                       length);
+        return hy_fail(HY_E_ARGUMENT, "a sequence of %u tokens cannot be cut to %u",
+                       sequence->length, length);
     if (length < sequence->length) sequence->logits_step = 0;
     sequence->length = length;
     if (sequence->computed > length) sequence->computed = length;
@@ -183,7 +184,8 @@ hy_status hy_sequence_logits(const hy_sequence *sequence, const float **out) {
         return hy_fail(HY_E_STATE, "%u tokens of the sequence are pending; step until none is",
                        sequence->length - sequence->computed);
     if (sequence->logits_step == 0)
-        return hy_fail(HY_E_STATE, "no token of the sequence was computed since it was made or cut");
+        return hy_fail(HY_E_STATE,
+                       "no token of the sequence was computed since it was made or cut");
     if (sequence->logits_step != engine->step)
         return hy_fail(HY_E_STATE, "the logits are gone: another step was made since");
     *out = engine->logits + sequence->logits_row * engine->logits_stride;
@@ -196,9 +198,11 @@ hy_status hy_sequence_logits(const hy_sequence *sequence, const float **out) {
 static hy_status copy_page(hy_engine *engine, uint32_t from, uint32_t to) {
     for (uint32_t i = 0; i < engine->setup.program->states; i++) {
         const hy_page_state *state = &engine->state[i];
-        const uint64_t src = state->offset + from * state->bytes, dst = state->offset + to * state->bytes;
+        const uint64_t src = state->offset + from * state->bytes,
+                       dst = state->offset + to * state->bytes;
         if (state->buffer->host) {
-            memcpy((char *)state->buffer->host + dst, (char *)state->buffer->host + src, state->bytes);
+            memcpy((char *)state->buffer->host + dst, (char *)state->buffer->host + src,
+                   state->bytes);
             continue;
         }
         HY_TRY(HY_FN(state->buffer)->read(state->buffer, src, engine->bounce, state->bytes));

@@ -107,7 +107,8 @@ static hy_view view_of(const hy_engine *engine, const hy_place *place) {
 
 /* A value goes from one device to another, through the host. */
 static hy_status transfer(hy_engine *engine, const hy_program_step *step) {
-    const hy_view src = view_of(engine, &step->operand[0]), dst = view_of(engine, &step->operand[1]);
+    const hy_view src = view_of(engine, &step->operand[0]),
+                  dst = view_of(engine, &step->operand[1]);
     HY_TRY(wait_for(engine, step->operand[0].device));
     HY_TRY(wait_for(engine, step->operand[1].device));
     const void *from = hy_view_host(src);
@@ -204,7 +205,8 @@ hy_status hy_engine_step(hy_engine *engine, const hy_step_params *params, hy_ste
     batch b;
     if (!engine) return hy_fail(HY_E_ARGUMENT, "hy_engine_step: engine is NULL");
     if (engine->failed)
-        return hy_fail(HY_E_DEVICE, "%s failed in an earlier step; free the engine and make another",
+        return hy_fail(HY_E_DEVICE,
+                       "%s failed in an earlier step; free the engine and make another",
                        engine->setup.id[0]);
     HY_TRY(begin(engine, params, &b));
     HY_TRY(choose(&b));

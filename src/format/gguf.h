@@ -16,6 +16,7 @@
 
 #define HY_GGUF_MAX_RANK 4
 
+/* Types of metadata values, by the file's numbers. */
 typedef enum hy_gguf_type {
     HY_GGUF_U8 = 0,
     HY_GGUF_I8 = 1,
@@ -43,21 +44,22 @@ typedef struct hy_gguf_value {
     hy_gguf_type type;         /* of the value */
     hy_gguf_type element_type; /* of an array's elements */
     uint64_t count;            /* elements of an array, else 1 */
-    const uint8_t *data;       /* raw little-endian bytes; an array's first element; a string's bytes */
-    uint64_t size;             /* bytes at data */
+    const uint8_t *data; /* raw little-endian bytes; an array's first element; a string's bytes */
+    uint64_t size;       /* bytes at data */
 } hy_gguf_value;
 
 typedef struct hy_gguf_tensor {
-    const char *name;       /* 0-terminated, owned by the reader */
-    hy_dtype dtype;         /* HY_DTYPE_NONE when this build does not know the type */
-    uint32_t gguf_type;     /* the file's number */
-    uint32_t rank;          /* 1..4 */
-    uint64_t dim[HY_GGUF_MAX_RANK]; /* outermost first (GGUF stores innermost first); padded with 1 */
-    uint64_t rows;          /* product of all dims but the innermost */
-    uint64_t columns;       /* innermost dim */
-    const uint8_t *data;    /* in the mapping */
-    uint64_t size;          /* bytes; of a type with unknown blocks: up to the next tensor's data */
-    uint32_t shard;         /* which mapping of a split file */
+    const char *name;   /* 0-terminated, owned by the reader */
+    hy_dtype dtype;     /* HY_DTYPE_NONE when this build does not know the type */
+    uint32_t gguf_type; /* the file's number */
+    uint32_t rank;      /* 1..4 */
+    uint64_t
+        dim[HY_GGUF_MAX_RANK]; /* outermost first (GGUF stores innermost first); padded with 1 */
+    uint64_t rows;             /* product of all dims but the innermost */
+    uint64_t columns;          /* innermost dim */
+    const uint8_t *data;       /* in the mapping */
+    uint64_t size;  /* bytes; of a type with unknown blocks: up to the next tensor's data */
+    uint32_t shard; /* which mapping of a split file */
 } hy_gguf_tensor;
 
 typedef struct hy_gguf hy_gguf;
@@ -76,11 +78,15 @@ HY_NODISCARD hy_status hy_gguf_open(const char *path, hy_gguf **out);
 HY_NODISCARD hy_status hy_gguf_open_memory(const void *data, size_t size, hy_gguf **out);
 void hy_gguf_close(hy_gguf *gguf);
 
+/* As given to hy_gguf_open; "" for memory. */
 const char *hy_gguf_path(const hy_gguf *gguf);
+/* 2 or 3. */
 uint32_t hy_gguf_version(const hy_gguf *gguf);
 uint64_t hy_gguf_file_bytes(const hy_gguf *gguf); /* all shards */
 
+/* Metadata in the file's order. */
 size_t hy_gguf_value_count(const hy_gguf *gguf);
+/* NULL past the end. */
 const hy_gguf_value *hy_gguf_value_at(const hy_gguf *gguf, size_t index);
 /* NULL when absent. Constant time. */
 const hy_gguf_value *hy_gguf_find(const hy_gguf *gguf, const char *key);
@@ -89,7 +95,8 @@ const hy_gguf_value *hy_gguf_find(const hy_gguf *gguf, const char *key);
  * and integers. `fallback` when the key is absent; HY_E_FORMAT when it has another type. */
 HY_NODISCARD hy_status hy_gguf_u32(const hy_gguf *gguf, const char *key, uint32_t fallback,
                                    uint32_t *out);
-HY_NODISCARD hy_status hy_gguf_f32(const hy_gguf *gguf, const char *key, float fallback, float *out);
+HY_NODISCARD hy_status hy_gguf_f32(const hy_gguf *gguf, const char *key, float fallback,
+                                   float *out);
 HY_NODISCARD hy_status hy_gguf_bool(const hy_gguf *gguf, const char *key, bool fallback, bool *out);
 /* Empty span when absent. */
 HY_NODISCARD hy_status hy_gguf_string(const hy_gguf *gguf, const char *key, hy_span *out);
@@ -97,11 +104,15 @@ HY_NODISCARD hy_status hy_gguf_string(const hy_gguf *gguf, const char *key, hy_s
 /* Walks an array of strings: fills out[0, count) with spans; `count` must be value->count. */
 HY_NODISCARD hy_status hy_gguf_strings(const hy_gguf_value *value, hy_span *out);
 /* One element of a numeric array, by the rules of the typed reads. index < value->count. */
-HY_NODISCARD hy_status hy_gguf_element_u32(const hy_gguf_value *value, uint64_t index, uint32_t *out);
+HY_NODISCARD hy_status hy_gguf_element_u32(const hy_gguf_value *value, uint64_t index,
+                                           uint32_t *out);
 HY_NODISCARD hy_status hy_gguf_element_f32(const hy_gguf_value *value, uint64_t index, float *out);
 
+/* Tensors in the file's order, shard after shard. */
 size_t hy_gguf_tensor_count(const hy_gguf *gguf);
+/* NULL past the end. */
 const hy_gguf_tensor *hy_gguf_tensor_at(const hy_gguf *gguf, size_t index);
+/* NULL when absent. Constant time. */
 const hy_gguf_tensor *hy_gguf_tensor_find(const hy_gguf *gguf, const char *name);
 /* Page hints for a byte range of one tensor: will_need = 1 reads ahead, 0 drops from residency. */
 void hy_gguf_tensor_advise(const hy_gguf *gguf, const hy_gguf_tensor *tensor, uint64_t offset,
@@ -113,13 +124,20 @@ void hy_gguf_tensor_advise(const hy_gguf *gguf, const hy_gguf_tensor *tensor, ui
  * under `path` at finish or not at all. */
 typedef struct hy_gguf_writer hy_gguf_writer;
 
+/* Errors: HY_E_IO, HY_E_NOT_FOUND (its folder), HY_E_MEMORY. */
 HY_NODISCARD hy_status hy_gguf_writer_new(const char *path, hy_gguf_writer **out);
+/* Metadata: HY_E_STATE once data have begun, HY_E_ARGUMENT for a bad key; a key given twice is found
+ * when the data begin. general.alignment, when written, is followed. */
 HY_NODISCARD hy_status hy_gguf_write_u32(hy_gguf_writer *w, const char *key, uint32_t value);
+/* As hy_gguf_write_u32. */
 HY_NODISCARD hy_status hy_gguf_write_f32(hy_gguf_writer *w, const char *key, float value);
+/* As hy_gguf_write_u32. */
 HY_NODISCARD hy_status hy_gguf_write_bool(hy_gguf_writer *w, const char *key, bool value);
+/* As hy_gguf_write_u32. */
 HY_NODISCARD hy_status hy_gguf_write_string(hy_gguf_writer *w, const char *key, hy_span value);
-HY_NODISCARD hy_status hy_gguf_write_strings(hy_gguf_writer *w, const char *key, const hy_span *values,
-                                             uint64_t count);
+/* As hy_gguf_write_u32. */
+HY_NODISCARD hy_status hy_gguf_write_strings(hy_gguf_writer *w, const char *key,
+                                             const hy_span *values, uint64_t count);
 /* A numeric array of one of the fixed-size types. */
 HY_NODISCARD hy_status hy_gguf_write_array(hy_gguf_writer *w, const char *key, hy_gguf_type type,
                                            const void *values, uint64_t count);

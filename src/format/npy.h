@@ -18,6 +18,7 @@ typedef struct hy_npy {
 /* Maps an array. HY_E_FORMAT (damaged, or sizes that do not agree), HY_E_UNSUPPORTED (another
  * dtype, order or rank, named). */
 HY_NODISCARD hy_status hy_npy_open(const char *path, hy_npy *out);
+/* Unmaps; all zero is fine. */
 void hy_npy_close(hy_npy *npy);
 
 /* An array that is written row by row and appears whole or not at all. */

@@ -119,11 +119,12 @@ typedef struct job {
     const hy_gguf *in;
     hy_gguf_writer *out;
     const hy_quantize_target *target;
-    const hy_quantize_params *params;
+    const hy_quantize_file_params *params;
     hy_pool *pool;
     uint8_t *buffer; /* one converted piece */
     uint32_t layers;
     hy_quantize_progress progress;
+    bool cancelled; /* by the progress function */
 } job;
 
 static bool key_is(const hy_gguf_value *value, const char *key) {
@@ -212,9 +213,11 @@ static void convert(void *context, uint32_t worker, uint32_t workers) {
     }
 }
 
-static void report(job *j, uint64_t bytes) {
+static hy_status report(job *j, uint64_t bytes) {
     j->progress.bytes_done += bytes;
     if (j->params->progress) j->params->progress(j->params->user, &j->progress);
+    if (j->cancelled) return hy_fail(HY_E_STATE, "cancelled in tensor '%s'", j->progress.tensor);
+    return HY_OK;
 }
 
 /* Bytes of an unchanged tensor; `step` keeps few pages of the mapping in memory. */
@@ -224,7 +227,7 @@ static hy_status copy_tensor(job *j, const hy_gguf_tensor *tensor) {
         const uint64_t n = HY_MIN(step, tensor->size - at);
         HY_TRY(hy_gguf_write_data(j->out, tensor->data + at, n));
         hy_gguf_tensor_advise(j->in, tensor, at, n, 0);
-        report(j, n);
+        HY_TRY(report(j, n));
     }
     return HY_OK;
 }
@@ -240,13 +243,14 @@ static hy_status convert_tensor(job *j, const hy_gguf_tensor *tensor, hy_dtype t
         hy_pool_run(j->pool, convert, &p);
         HY_TRY(hy_gguf_write_data(j->out, j->buffer, hy_dtype_row_bytes(to_info, n)));
         hy_gguf_tensor_advise(j->in, tensor, offset, bytes, 0);
-        report(j, bytes);
+        HY_TRY(report(j, bytes));
     }
     return HY_OK;
 }
 
 static hy_status write_all(job *j) {
     j->progress.count = hy_gguf_tensor_count(j->in);
+    j->progress.cancel = &j->cancelled;
     for (size_t i = 0; i < j->progress.count; i++) {
         const hy_gguf_tensor *tensor = hy_gguf_tensor_at(j->in, i);
         const hy_dtype to = hy_quantize_choose(j->target, tensor, j->layers);
@@ -271,7 +275,7 @@ static hy_status run(job *j) {
 }
 
 hy_status hy_quantize_file(const char *in, const char *out, const hy_quantize_target *target,
-                           const hy_quantize_params *params) {
+                           const hy_quantize_file_params *params) {
     hy_gguf *gguf = NULL;
     job j = {.target = target, .params = params};
     HY_TRY(hy_gguf_open(in, &gguf));

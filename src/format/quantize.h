@@ -29,13 +29,15 @@ typedef struct hy_quantize_progress {
     const char *from, *to;            /* type names, equal where the tensor is copied */
     size_t index, count;              /* which tensor, of how many */
     uint64_t bytes_done, bytes_total; /* of the input's tensors */
+    bool *cancel;                     /* set it to true to stop: nothing is written */
 } hy_quantize_progress;
 
-typedef struct hy_quantize_params {
+/* How to do it; all zero is the default. */
+typedef struct hy_quantize_file_params {
     uint32_t threads; /* 0: one per physical core */
     void (*progress)(void *user, const hy_quantize_progress *progress); /* may be NULL */
     void *user;
-} hy_quantize_params;
+} hy_quantize_file_params;
 
 /* The type that the tensor gets. Weights are matrices whose name ends in ".weight", without norms, routers,
  * position tables and what small recurrent parts keep in full; all else keeps its own type. Rows that
@@ -48,9 +50,9 @@ hy_dtype hy_quantize_choose(const hy_quantize_target *target, const hy_gguf_tens
  * writes `out`, whole or not at all. Metadata are copied, general.file_type and
  * general.quantization_version set; a split file becomes one. Memory stays under 32 MiB plus the
  * mapping's own pages; the bytes do not depend on the number of threads. Errors: as of hy_gguf_open and
- * the writer; HY_E_UNSUPPORTED names a tensor whose type cannot be read. */
+ * the writer; HY_E_UNSUPPORTED names a tensor whose type cannot be read; HY_E_STATE when cancelled. */
 HY_NODISCARD hy_status hy_quantize_file(const char *in, const char *out,
                                         const hy_quantize_target *target,
-                                        const hy_quantize_params *params);
+                                        const hy_quantize_file_params *params);
 
 #endif

@@ -37,6 +37,7 @@ HY_NODISCARD hy_status hy_safetensors_open_memory(const void *data, size_t size,
 /* NULL is fine. */
 void hy_safetensors_close(hy_safetensors *file);
 
+/* Tensors, __metadata__ not counted. */
 size_t hy_safetensors_count(const hy_safetensors *file);
 /* In the order of the header; NULL past the end. */
 const hy_safetensor *hy_safetensors_at(const hy_safetensors *file, size_t index);

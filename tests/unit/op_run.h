@@ -110,7 +110,7 @@ static inline void run_all(op_run *run) {
 #define RUN_NEAR(got, want)                                                                        \
     do {                                                                                           \
         const double got_ = (got), want_ = (want);                                                 \
-        const double slack_ = 1e-6 * (want_ < 0 ? -want_ : want_) + 1e-9;                          \
+        const double slack_ = 2e-7 * (want_ < 0 ? -want_ : want_) + 1e-7;                          \
         if (!(got_ - want_ <= slack_ && want_ - got_ <= slack_))                                   \
             fail_msg("%s is %.9g, not %.9g", #got, got_, want_);                                   \
     } while (0)

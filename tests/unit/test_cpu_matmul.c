@@ -17,10 +17,10 @@
 #include "base/num.h"
 #include "base/rng.h"
 
-static const hy_dtype formats[] = {
-    HY_DTYPE_F32,  HY_DTYPE_F16,  HY_DTYPE_BF16, HY_DTYPE_Q8_0, HY_DTYPE_Q4_0,   HY_DTYPE_Q4_1,
-    HY_DTYPE_Q5_0, HY_DTYPE_Q5_1, HY_DTYPE_Q2_K, HY_DTYPE_Q3_K, HY_DTYPE_Q4_K,   HY_DTYPE_Q5_K,
-    HY_DTYPE_Q6_K, HY_DTYPE_IQ4_NL, HY_DTYPE_IQ4_XS, HY_DTYPE_MXFP4};
+static const hy_dtype formats[] = {HY_DTYPE_F32,  HY_DTYPE_F16,    HY_DTYPE_BF16,   HY_DTYPE_Q8_0,
+                                   HY_DTYPE_Q4_0, HY_DTYPE_Q4_1,   HY_DTYPE_Q5_0,   HY_DTYPE_Q5_1,
+                                   HY_DTYPE_Q2_K, HY_DTYPE_Q3_K,   HY_DTYPE_Q4_K,   HY_DTYPE_Q5_K,
+                                   HY_DTYPE_Q6_K, HY_DTYPE_IQ4_NL, HY_DTYPE_IQ4_XS, HY_DTYPE_MXFP4};
 
 static hy_rng rng;
 
@@ -177,7 +177,8 @@ static void test_unpack_gives_the_files_bytes(void **state) {
     for (size_t f = 0; f < HY_COUNT_OF(formats); f++) {
         const uint32_t block = hy_dtype_get(formats[f])->block;
         for (size_t i = 0; i < HY_COUNT_OF(rows) * HY_COUNT_OF(blocks); i++) {
-            const uint32_t n = rows[i / HY_COUNT_OF(blocks)], k = block * blocks[i % HY_COUNT_OF(blocks)];
+            const uint32_t n = rows[i / HY_COUNT_OF(blocks)],
+                           k = block * blocks[i % HY_COUNT_OF(blocks)];
             hy_op op = matmul_op(formats[f], 1, n, k, false);
             check_packing(&op);
             op = matmul_op(formats[f], 1, 2 * n, k, true);
@@ -301,8 +302,7 @@ static void check_accuracy(hy_dtype dtype, uint32_t t, uint32_t n, uint32_t k, b
     hy_quantize_row(dtype, values, file, (uint64_t)n * k);
     void *packed = pack(plain_variant(&op), &op, file);
     float *out = poisoned(4 * (uint64_t)t * n, 0xa5);
-    void *p[HY_MAX_OPERANDS] = {
-        [HY_MATMUL_x] = x, [HY_MATMUL_w] = packed, [HY_MATMUL_out] = out};
+    void *p[HY_MAX_OPERANDS] = {[HY_MATMUL_x] = x, [HY_MATMUL_w] = packed, [HY_MATMUL_out] = out};
     for (const cpu_variant *v = cpu_matmul_variants; v->name; v++) {
         if (!usable(v, &op)) continue;
         run(v, &op, p, 2);
@@ -380,11 +380,12 @@ static float read_as(hy_dtype dtype, const uint8_t *p) {
 }
 
 /* One variant; out (and the residual in it when in_place) has rows `stride` apart, T true rows of 2 T. */
-static void check_epilogue(const epilogue_case *c, const cpu_variant *v, void *packed, bool in_place,
-                           uint8_t *got) {
+static void check_epilogue(const epilogue_case *c, const cpu_variant *v, void *packed,
+                           bool in_place, uint8_t *got) {
     const hy_tensor *o = &c->op.operand[HY_MATMUL_out];
     const hy_dtype dtype = (hy_dtype)o->dtype;
-    const uint64_t row = bytes_of(dtype, o->stride[0]), bytes = 2 * T * row, used = bytes_of(dtype, o->dim[1]);
+    const uint64_t row = bytes_of(dtype, o->stride[0]), bytes = 2 * T * row,
+                   used = bytes_of(dtype, o->dim[1]);
     uint8_t *residual = poisoned(bytes, 0x7f), *out = in_place ? residual : got;
     for (uint32_t t = 0; t < T; t++)
         hy_quantize_row(dtype, c->residual[t], residual + t * row, o->dim[1]);
@@ -404,8 +405,8 @@ static void check_epilogue(const epilogue_case *c, const cpu_variant *v, void *p
             const double want = expected(c, t, m);
             const double have = read_as(dtype, got + t * row + bytes_of(dtype, m));
             if (!(fabs(have - want) <= 2e-5 * (1 + fabs(want)) + u * fabs(want)))
-                fail_msg("%s: act %d: row %u, output %u is %g, not %g", v->name, c->op.matmul.act, t,
-                         m, have, want);
+                fail_msg("%s: act %d: row %u, output %u is %g, not %g", v->name, c->op.matmul.act,
+                         t, m, have, want);
         }
     }
     free(residual);
@@ -433,7 +434,8 @@ static void epilogue_with(int32_t act, bool glu, hy_dtype dtype, float scale, fl
         c.w[i] *= 0.1f;
     c.bias = random_floats(n);
     for (uint32_t i = 0; i < T * 64; i++)
-        c.residual[i / 64][i % 64] = (float)hy_rng_below(&rng, 17) - 8; /* the same in every dtype */
+        c.residual[i / 64][i % 64] =
+            (float)hy_rng_below(&rng, 17) - 8; /* the same in every dtype */
     void *packed = pack(plain_variant(&c.op), &c.op, c.w);
     const uint64_t bytes = 2 * T * bytes_of(dtype, m + BIAS_PAD);
     uint8_t *first = room(bytes), *other = room(bytes);
@@ -495,8 +497,10 @@ static void test_blas_agrees(void **state) {
 /* Every pair on its own through matmul. */
 static void check_grouped(const hy_op *op, const float *x, const int32_t *ids, const void *file,
                           const float *bias, uint32_t true_rows) {
-    const hy_tensor *xt = &op->operand[HY_GROUPED_MATMUL_x], *wt = &op->operand[HY_GROUPED_MATMUL_w];
-    const uint32_t p_count = op->operand[HY_GROUPED_MATMUL_ids].dim[1], n = wt->dim[1], k = wt->dim[2];
+    const hy_tensor *xt = &op->operand[HY_GROUPED_MATMUL_x],
+                    *wt = &op->operand[HY_GROUPED_MATMUL_w];
+    const uint32_t p_count = op->operand[HY_GROUPED_MATMUL_ids].dim[1], n = wt->dim[1],
+                   k = wt->dim[2];
     const uint32_t m = op->operand[HY_GROUPED_MATMUL_out].dim[2], q_count = xt->dim[1];
     const uint64_t pairs = (uint64_t)true_rows * p_count;
     hy_op one = matmul_op((hy_dtype)wt->dtype, 1, n, k, op->grouped_matmul.glu);
@@ -506,12 +510,14 @@ static void check_grouped(const hy_op *op, const float *x, const int32_t *ids, c
     memset(want, 0, 4 * pairs * m);
     for (uint64_t i = 0; i < pairs; i++) {
         if (ids[i] < 0) continue;
-        const uint8_t *rows = (const uint8_t *)file + (uint64_t)ids[i] * n * bytes_of((hy_dtype)wt->dtype, k);
+        const uint8_t *rows =
+            (const uint8_t *)file + (uint64_t)ids[i] * n * bytes_of((hy_dtype)wt->dtype, k);
         void *packed = pack(plain_variant(&one), &one, rows);
         const uint64_t row = i / p_count * q_count + (q_count == 1 ? 0 : i % p_count);
         void *p[HY_MAX_OPERANDS] = {[HY_MATMUL_x] = (void *)(uintptr_t)(x + row * k),
                                     [HY_MATMUL_w] = packed,
-                                    [HY_MATMUL_bias] = (void *)(uintptr_t)(bias + (uint64_t)ids[i] * n),
+                                    [HY_MATMUL_bias] =
+                                        (void *)(uintptr_t)(bias + (uint64_t)ids[i] * n),
                                     [HY_MATMUL_out] = want + i * m};
         run(plain_variant(&one), &one, p, 1);
         free(packed);
@@ -552,7 +558,8 @@ static void test_experts_equal_single_products(void **state) {
         float *x = random_floats((uint64_t)(t + 2) * q * k), *bias = random_floats(E * N);
         void *file = random_rows(dtype, E * N, k);
         int32_t *ids = room(4 * (uint64_t)(t + 2) * P);
-        for (uint32_t j = 0; j < (t + 2) * P; j++) /* expert 3 has no rows, one in five pairs no expert */
+        for (uint32_t j = 0; j < (t + 2) * P;
+             j++) /* expert 3 has no rows, one in five pairs no expert */
             ids[j] = hy_rng_below(&rng, 5) ? (int32_t)(hy_rng_below(&rng, 4) * 4 / 3) : -1;
         check_grouped(&op, x, ids, file, bias, t);
         free(x);
@@ -624,8 +631,9 @@ static void check_embed(hy_dtype dtype, uint32_t d, float scale) {
             plain_variant(&product)->constants(&product, b);
             assert_memory_equal(&a[HY_EMBED_table], &b[HY_MATMUL_w], sizeof a[0]);
         }
-        void *p[HY_MAX_OPERANDS] = {
-            [HY_EMBED_ids] = (void *)(uintptr_t)ids, [HY_EMBED_table] = table, [HY_EMBED_out] = out};
+        void *p[HY_MAX_OPERANDS] = {[HY_EMBED_ids] = (void *)(uintptr_t)ids,
+                                    [HY_EMBED_table] = table,
+                                    [HY_EMBED_out] = out};
         run(v, &op, p, 3);
         for (uint32_t t = 0; t < IDS; t++) {
             hy_dequantize_row(dtype, (char *)file + (uint64_t)ids[t] * bytes_of(dtype, d), want, d);
@@ -656,7 +664,8 @@ static void test_activations_are_quantized_alike(void **state) {
     static const mm_kernels *const all[] = {
         &cpu_mm_generic,
 #if defined(__x86_64__)
-        &cpu_mm_avx2, &cpu_mm_avx512,
+        &cpu_mm_avx2,
+        &cpu_mm_avx512,
 #endif
     };
     const uint32_t isa[] = {0, CPU_AVX2, CPU_AVX512};
@@ -680,15 +689,15 @@ static void test_activations_are_quantized_alike(void **state) {
 
 typedef struct elementary {
     const char *name;
-    int32_t act;      /* HY_ACT_NONE: exp */
+    int32_t act; /* HY_ACT_NONE: exp */
     float low, high;
     double bound; /* |error| in units of 2^-24 |want| */
 } elementary;
 
 static void test_elementary_functions(void **state) {
     static const elementary all[] = {
-        {"exp", HY_ACT_NONE, -103, 88.7f, 2},         {"tanh", HY_ACT_TANH, -100, 100, 3},
-        {"sigmoid", HY_ACT_SIGMOID, -80, 100, 3},     {"silu", HY_ACT_SILU, -80, 1e6f, 3},
+        {"exp", HY_ACT_NONE, -103, 88.7f, 2},          {"tanh", HY_ACT_TANH, -100, 100, 3},
+        {"sigmoid", HY_ACT_SIGMOID, -80, 100, 3},      {"silu", HY_ACT_SILU, -80, 1e6f, 3},
         {"gelu_tanh", HY_ACT_GELU_TANH, -3, 1e6f, 16}, {"gelu_erf", HY_ACT_GELU_ERF, -3, 1e6f, 16}};
     (void)state;
     for (size_t i = 0; i < HY_COUNT_OF(all); i++) {

@@ -111,8 +111,8 @@ static void test_tensors(void **state) {
            "tensor token_embd.weight is missing");
     expect(&(tiny_model){.without_tensor = "output_norm.weight"}, HY_E_FORMAT,
            "tensor output_norm.weight is missing");
-    expect(&(tiny_model){.arch = "qwen3", .without_tensor = "blk.1.attn_k_norm.weight"}, HY_E_FORMAT,
-           "tensor blk.1.attn_k_norm.weight is missing");
+    expect(&(tiny_model){.arch = "qwen3", .without_tensor = "blk.1.attn_k_norm.weight"},
+           HY_E_FORMAT, "tensor blk.1.attn_k_norm.weight is missing");
     expect(&(tiny_model){.misshapen = "blk.0.attn_q.weight"}, HY_E_FORMAT,
            "tensor blk.0.attn_q.weight: shape [65,64], expected [64,64]");
     expect(&(tiny_model){.experts = 4, .misshapen = "blk.1.ffn_down_exps.weight"}, HY_E_FORMAT,
@@ -129,18 +129,19 @@ static void test_keys(void **state) {
            "architecture 'gpt2' is not known; known: llama, qwen2, qwen3, qwen3moe");
     expect(&(tiny_model){.without_key = "general.architecture"}, HY_E_FORMAT,
            "general.architecture is missing");
-    static const char *const required[] = {"block_count", "embedding_length", "feed_forward_length",
-                                           "context_length", "attention.head_count",
-                                           "attention.layer_norm_rms_epsilon"};
+    static const char *const required[] = {
+        "block_count",    "embedding_length",     "feed_forward_length",
+        "context_length", "attention.head_count", "attention.layer_norm_rms_epsilon"};
     for (size_t i = 0; i < sizeof required / sizeof required[0]; i++)
         expect(&(tiny_model){.without_key = required[i]}, HY_E_FORMAT, required[i]);
-    static const char *const nonzero[] = {"block_count", "embedding_length", "feed_forward_length",
-                                          "context_length", "attention.head_count",
-                                          "attention.head_count_kv", "attention.key_length"};
+    static const char *const nonzero[] = {
+        "block_count",          "embedding_length",        "feed_forward_length", "context_length",
+        "attention.head_count", "attention.head_count_kv", "attention.key_length"};
     for (size_t i = 0; i < sizeof nonzero / sizeof nonzero[0]; i++)
         expect(&(tiny_model){.bad_key = nonzero[i], .bad_value = 0}, HY_E_FORMAT, nonzero[i]);
     for (size_t i = 0; i < sizeof nonzero / sizeof nonzero[0]; i++)
-        expect(&(tiny_model){.bad_key = nonzero[i], .bad_value = UINT32_MAX}, HY_E_LIMIT, nonzero[i]);
+        expect(&(tiny_model){.bad_key = nonzero[i], .bad_value = UINT32_MAX}, HY_E_LIMIT,
+               nonzero[i]);
 }
 
 static void test_what_must_divide(void **state) {
@@ -175,7 +176,8 @@ static void test_cache_types(void **state) {
 /* The frequencies [16, 2] of a graph; they live in the graph. */
 static const float *frequencies(const hy_graph *graph) {
     for (size_t i = 0; i < graph->values; i++)
-        if (graph->value[i].kind == HY_VALUE_LITERAL && strcmp(graph->value[i].name, "rope.freq") == 0)
+        if (graph->value[i].kind == HY_VALUE_LITERAL &&
+            strcmp(graph->value[i].name, "rope.freq") == 0)
             return graph->value[i].data;
     fail_msg("no literal rope.freq");
     return NULL;
@@ -206,10 +208,13 @@ static void test_rope_frequencies(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_graphs),           cmocka_unit_test(test_tied_weight_is_one),
+        cmocka_unit_test(test_graphs),
+        cmocka_unit_test(test_tied_weight_is_one),
         cmocka_unit_test(test_half_norms_become_literals),
-        cmocka_unit_test(test_tensors),          cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_what_must_divide), cmocka_unit_test(test_cache_types),
+        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_what_must_divide),
+        cmocka_unit_test(test_cache_types),
         cmocka_unit_test(test_rope_frequencies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

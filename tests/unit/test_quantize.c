@@ -30,7 +30,7 @@ static const char *path_of(const char *name) {
 }
 
 static hy_status quantize(const char *in, const char *out, const char *target, uint32_t threads) {
-    const hy_quantize_params params = {.threads = threads};
+    const hy_quantize_file_params params = {.threads = threads};
     const hy_quantize_target *found = hy_quantize_target_find(target);
     assert_non_null(found);
     return hy_quantize_file(in, out, found, &params);
@@ -220,7 +220,7 @@ static void test_pieces(void **state) {
         assert_int_equal(hy_gguf_write_data(w, row, WIDE * sizeof *row), HY_OK);
     }
     assert_int_equal(hy_gguf_writer_finish(w), HY_OK);
-    const hy_quantize_params params = {.threads = 3, .progress = note, .user = &s};
+    const hy_quantize_file_params params = {.threads = 3, .progress = note, .user = &s};
     assert_int_equal(hy_quantize_file(path_of("in.gguf"), path_of("out.gguf"),
                                       hy_quantize_target_find("q4_0"), &params),
                      HY_OK);
@@ -294,6 +294,22 @@ static void test_failures(void **state) {
     assert_int_equal(access(out, F_OK), -1);
 }
 
+static void stop(void *user, const hy_quantize_progress *progress) {
+    if (++*(int *)user == 2) *progress->cancel = true;
+}
+
+static void test_cancel(void **state) {
+    static float weights[ROWS * COLUMNS];
+    int calls = 0;
+    const hy_quantize_file_params params = {.threads = 1, .progress = stop, .user = &calls};
+    write_model(path_of("in.gguf"), weights);
+    assert_int_equal(hy_quantize_file(path_of("in.gguf"), path_of("none.gguf"),
+                                      hy_quantize_target_find("q8_0"), &params),
+                     HY_E_STATE);
+    assert_int_equal(calls, 2);
+    assert_int_equal(access(path_of("none.gguf"), F_OK), -1);
+}
+
 static void test_real_model(void **state) {
     const char *data = getenv("HALYARD_TEST_DATA");
     char in[1024];
@@ -351,6 +367,7 @@ int main(void) {
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_requantize),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_real_model),
     };
     return cmocka_run_group_tests_name("quantize", tests, set_up, tear_down);

@@ -144,7 +144,7 @@ static void compare(const hy_op *op, const op_run *run, int tokens) {
             double want[VALUE];
             plain(op, t, a, want);
             for (int i = 0; i < VALUE; i++)
-                RUN_NEAR(out[(t * HEADS + a) * VALUE + i] + 1, want[i] + 1);
+                RUN_NEAR(out[(t * HEADS + a) * VALUE + i], want[i]);
         }
     }
 }
@@ -290,8 +290,8 @@ static void norm_and_rope(void **state) {
         for (int i = 0; i < 32; i++)
             y[i] = x[i] / sqrt(square + 0.25) * weights[i];
         for (int j = 0; j < 4; j++) {
-            RUN_NEAR(got[j] + 4, y[j] * turn[j] - y[j + 4] * turn[4 + j] + 4);
-            RUN_NEAR(got[j + 4] + 4, y[j] * turn[4 + j] + y[j + 4] * turn[j] + 4);
+            RUN_NEAR(got[j], y[j] * turn[j] - y[j + 4] * turn[4 + j]);
+            RUN_NEAR(got[j + 4], y[j] * turn[4 + j] + y[j + 4] * turn[j]);
         }
         for (int i = 8; i < 32; i++)
             RUN_NEAR(got[i], y[i]);

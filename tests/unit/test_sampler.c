@@ -204,13 +204,16 @@ static void test_bias(void **state) {
     hy_sampler_free(sampler);
     hy_sampler *refused = NULL;
     const hy_logit_bias outside = {V, 1.0f}, endless = {1, INFINITY};
-    assert_int_equal(hy_sampler_new(model, hy_sampler_params(.bias = &outside, .biases = 1), &refused),
-                     HY_E_ARGUMENT);
-    assert_int_equal(hy_sampler_new(model, hy_sampler_params(.bias = &endless, .biases = 1), &refused),
-                     HY_E_ARGUMENT);
+    assert_int_equal(
+        hy_sampler_new(model, hy_sampler_params(.bias = &outside, .biases = 1), &refused),
+        HY_E_ARGUMENT);
+    assert_int_equal(
+        hy_sampler_new(model, hy_sampler_params(.bias = &endless, .biases = 1), &refused),
+        HY_E_ARGUMENT);
     assert_int_equal(hy_sampler_new(model, hy_sampler_params(.temperature = -1), &refused),
                      HY_E_ARGUMENT);
-    assert_int_equal(hy_sampler_new(model, hy_sampler_params(.top_p = 1.5f), &refused), HY_E_ARGUMENT);
+    assert_int_equal(hy_sampler_new(model, hy_sampler_params(.top_p = 1.5f), &refused),
+                     HY_E_ARGUMENT);
     assert_null(refused);
 }
 
@@ -248,7 +251,8 @@ static void test_penalties(void **state) {
         z[i] = -5.0f;
     z[9] = -2.0f;
     z[8] = -2.5f;
-    sampler = make(hy_sampler_params(.repetition_penalty = 1.5f)); /* negative logits are multiplied */
+    sampler =
+        make(hy_sampler_params(.repetition_penalty = 1.5f)); /* negative logits are multiplied */
     assert_int_equal(sample(sampler, z), 9);
     assert_int_equal(sample(sampler, z), 8);
     hy_sampler_free(sampler);

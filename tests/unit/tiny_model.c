@@ -59,8 +59,12 @@ static void tensor(maker *k, const char *name, uint32_t rank, const uint64_t *di
     const uint64_t bytes = hy_dtype_row_bytes(hy_dtype_get(dtype), columns);
     if (k->declaring) {
         if (equal(k->m.unknown_type, name)) {
-            hy_gguf_tensor copy = {.name = name, .gguf_type = 29, .rank = rank, .rows = rows,
-                                   .columns = columns, .size = rows * bytes};
+            hy_gguf_tensor copy = {.name = name,
+                                   .gguf_type = 29,
+                                   .rank = rank,
+                                   .rows = rows,
+                                   .columns = columns,
+                                   .size = rows * bytes};
             memcpy(copy.dim, d, sizeof d);
             ok(hy_gguf_declare_copy(k->writer, &copy));
         } else {
@@ -73,7 +77,8 @@ static void tensor(maker *k, const char *name, uint32_t rank, const uint64_t *di
     assert_true(row && packed);
     for (uint64_t r = 0; r < rows; r++) {
         for (uint64_t i = 0; i < columns; i++)
-            row[i] = scale == 0 ? 1.0f + 0.1f * hy_rng_normal(&k->rng) : scale * hy_rng_normal(&k->rng);
+            row[i] =
+                scale == 0 ? 1.0f + 0.1f * hy_rng_normal(&k->rng) : scale * hy_rng_normal(&k->rng);
         hy_quantize_row(dtype, row, packed, columns);
         ok(hy_gguf_write_data(k->writer, packed, bytes));
     }

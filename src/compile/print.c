@@ -1,0 +1,79 @@
+/* A program as text: bytes per arena, constants with their layouts, then the steps of one bucket. */
+#include <string.h>
+
+#include "src/compile/inner.h"
+
+static const char *const arena_names[HY_ARENA_COUNT] = {"weights", "state", "act", "step"};
+
+#define ULL(n) ((unsigned long long)(n))
+
+static void print_place(const hy_place *place, hy_text *out) {
+    hy_text_add(out, "%s%u+%llu:%llu", arena_names[place->arena], place->device, ULL(place->offset),
+                ULL(place->size));
+}
+
+static void print_constants(const hy_program *program, hy_text *out) {
+    for (uint32_t i = 0; i < program->constants; i++) {
+        const hy_program_constant *c = &program->constant[i];
+        const hy_value *value = &program->graph->value[c->value];
+        hy_text_add(out, "constant %%%s %s ", value->name,
+                    hy_dtype_get((hy_dtype)value->dtype)->name);
+        print_place(&c->place, out);
+        if (c->packed)
+            hy_text_add(out, " packed as layout %u of %s", c->kernel.constant[c->operand].layout,
+                        c->kernel.name);
+        hy_text_add(out, "\n");
+    }
+}
+
+static void print_bindings(const char *what, const hy_program_binding *binding, uint32_t count,
+                           hy_text *out) {
+    for (uint32_t i = 0; i < count; i++) {
+        hy_text_add(out, "%s %s ", what, binding[i].name);
+        print_place(&binding[i].place, out);
+        hy_text_add(out, "\n");
+    }
+}
+
+static void print_step(const hy_program_step *step, hy_text *out) {
+    const hy_op_info *info = hy_op_get((hy_op_kind)step->op.kind);
+    hy_text_add(out, "  wave %u D%u %s: ", step->wave, step->device,
+                step->transfer ? "transfer" : step->kernel.name);
+    hy_op_print(&step->op, out);
+    hy_text_add(out, "\n   ");
+    for (uint32_t k = 0; k < info->operands; k++) {
+        if (!step->operand[k].size) continue;
+        hy_text_add(out, " %s=", info->operand[k].name);
+        print_place(&step->operand[k], out);
+    }
+    if (step->workspace.size) {
+        hy_text_add(out, " workspace=");
+        print_place(&step->workspace, out);
+    }
+    hy_text_add(out, "\n");
+}
+
+void hy_program_print(const hy_program *program, uint32_t index, hy_text *out) {
+    if (index >= program->buckets) return;
+    const hy_program_bucket *bucket = &program->bucket[index];
+    const uint32_t *of = bucket->bounds.of;
+    hy_text_add(out, "program ");
+    hy_text_add(out, "\"%s\": bucket %u of %u: T=%u S=%u R=%u P=%u L=%u, %u steps in %u waves\n",
+                program->graph->name, index, program->buckets, of[HY_SYMBOL_T], of[HY_SYMBOL_S],
+                of[HY_SYMBOL_R], of[HY_SYMBOL_P], of[HY_SYMBOL_L], bucket->steps, bucket->waves);
+    for (uint32_t d = 0; d < program->devices; d++) {
+        const uint64_t *bytes = program->arena_bytes[d];
+        hy_text_add(out,
+                    "device %u: weights %llu, state %llu, activations %llu (this bucket %llu), "
+                    "step %llu bytes\n",
+                    d, ULL(bytes[HY_ARENA_WEIGHTS]), ULL(bytes[HY_ARENA_STATE]),
+                    ULL(bytes[HY_ARENA_ACTIVATIONS]), ULL(bucket->activation_bytes[d]),
+                    ULL(bytes[HY_ARENA_STEP]));
+    }
+    print_constants(program, out);
+    print_bindings("input", program->input, program->inputs, out);
+    print_bindings("state", program->state, program->states, out);
+    print_bindings("output", program->output, program->outputs, out);
+    for (uint32_t i = 0; i < bucket->steps; i++)
+        print_step(&bucket->step[i], out);
+}
