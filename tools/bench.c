@@ -84,7 +84,7 @@ static int measure_row(bench *b, hy_sequence *sequence, const hy_engine_desc *en
         char line[128];
         snprintf(line, sizeof line, "%s %s: %u of %u", r->device, r->test, i, b->repeats);
         progress(b, line);
-        double seconds;
+        double seconds = 0;
         int code = measure(b, sequence, r, prefill, &seconds);
         if (code) return code;
         if (i > 0) r->tps[i - 1] = r->tokens / seconds;

@@ -2,22 +2,65 @@
 #include "tools/cli.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+/* ---- the log ---- */
+
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+static char log_held[8192]; /* whole lines, [log_length] */
+static size_t log_length;
+static bool log_at_once;
+
+/* Control characters that a file name or a model's text may contain must not break the line. */
+static void clean_line(char *text) {
+    for (char *c = text; *c; c++) {
+        if ((unsigned char)*c < 32 || *c == 127) *c = ' ';
+    }
+}
+
+void cli_log_line(void *user, hy_log_level level, const char *text) {
+    static const char *const name[] = {"error", "warning", "info", "debug"};
+    char line[1200];
+    snprintf(line, sizeof line, "halyard: %s: %s", name[level], text);
+    clean_line(line);
+    size_t length = strlen(line);
+    pthread_mutex_lock(&log_lock);
+    if (log_at_once || *(const bool *)user) {
+        fprintf(stderr, "%s\n", line);
+    } else if (log_length + length + 1 < sizeof log_held) {
+        memcpy(log_held + log_length, line, length);
+        log_held[log_length + length] = '\n';
+        log_length += length + 1;
+    }
+    pthread_mutex_unlock(&log_lock);
+}
+
+static void log_release(bool print) {
+    pthread_mutex_lock(&log_lock);
+    if (print) fwrite(log_held, 1, log_length, stderr);
+    log_length = 0;
+    log_at_once = true;
+    pthread_mutex_unlock(&log_lock);
+}
+
+void cli_log_show(void) {
+    log_release(true);
+}
+
 int cli_fail(const char *command, int code, const char *format, ...) {
     char text[1024];
+    log_release(false);
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    for (char *c = text; *c; c++) {
-        if (*c == '\n' || *c == '\r') *c = ' '; /* one line, whatever a file name contains */
-    }
+    clean_line(text);
     fflush(stdout);
-    fprintf(stderr, "halyard %s: %s\n", command, text);
+    fprintf(stderr, "halyard%s%s: %s\n", *command ? " " : "", command, text);
     return code;
 }
 
@@ -177,7 +220,7 @@ int32_t *cli_ids(const char *command, const char *text, size_t *count) {
         errno = 0;
         long v = strtol(at, &end, 10);
         if (end == at || errno || v < 0 || v > INT32_MAX || (*end && *end != ',')) {
-            cli_fail(command, 2, "--ids: '%s' is not a list of token ids like 1,2,3", text);
+            cli_fail(command, 2, "'%s' is not a list of token ids like 1,2,3", text);
             free(ids);
             return NULL;
         }

@@ -46,11 +46,18 @@ typedef struct cli_option {
 int cli_parse(int argc, char **argv, const char *usage, const cli_option *options,
               const cli_option *more, const char **positional, size_t capacity, size_t *count);
 
-/* Prints "halyard NAME: text" (one line) to stderr and returns `code`. */
+/* Prints "halyard NAME: text" (one line; "" for no name) to stderr and returns `code`. Warnings still held are
+ * dropped: a failure is one line. */
 int cli_fail(const char *command, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The same for the last failure of the library; returns 1. */
 int cli_status(const char *command);
+
+/* The log callback: `user` is a const bool *, true for everything at once (--verbose). Otherwise
+ * lines are held until cli_log_show, after which they appear at once. Any thread. */
+void cli_log_line(void *user, hy_log_level level, const char *text);
+/* The work is under way or done: prints the warnings held so far. */
+void cli_log_show(void);
 
 /* "1,2,3" -> ids; NULL with an error line when it is not a list of numbers. Freed by the caller. */
 int32_t *cli_ids(const char *command, const char *text, size_t *count);
@@ -79,7 +86,7 @@ typedef struct cli_engine {
 
 /* Option rows that fill `e`; valid until the next call. */
 const cli_option *cli_engine_options(cli_engine *e);
-/* Creates the instance (log to stderr: warnings, with --verbose everything) and opens the model;
+/* Creates the instance (log to stderr: warnings once the work is under way, with --verbose everything at once) and opens the model;
  * with `engine` also the engine. 0, or an exit code after an error line. */
 int cli_engine_open(const char *command, cli_engine *e, bool engine);
 int cli_engine_start(const char *command, cli_engine *e);

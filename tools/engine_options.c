@@ -32,12 +32,6 @@ const cli_option *cli_engine_options(cli_engine *e) {
     return rows;
 }
 
-static void log_line(void *user, hy_log_level level, const char *text) {
-    (void)user;
-    static const char *const name[] = {"error", "warning", "info", "debug"};
-    fprintf(stderr, "halyard: %s: %s\n", name[level], text);
-}
-
 bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_params *out) {
     hy_kv_type kv = HY_KV_F16;
     if (e->kv_type && strcmp(e->kv_type, "f16") != 0) {
@@ -69,7 +63,7 @@ bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_param
 
 int cli_engine_open(const char *command, cli_engine *e, bool engine) {
     if (!e->model_path) return cli_fail(command, 2, "no model: give -m FILE");
-    if (hy_instance_new(hy_instance_params(.log = log_line,
+    if (hy_instance_new(hy_instance_params(.log = cli_log_line, .log_user = &e->verbose,
                                            .log_level = e->verbose ? HY_LOG_DEBUG : HY_LOG_WARN),
                         &e->instance) != HY_OK ||
         hy_model_open(e->instance, e->model_path, NULL, &e->model) != HY_OK) {
@@ -90,6 +84,7 @@ int cli_engine_close(const char *command, cli_engine *e, int code) {
         hy_engine_trace(e->engine, e->trace_path) != HY_OK) {
         code = cli_status(command);
     }
+    if (code == 0) cli_log_show();
     hy_engine_free(e->engine);
     hy_model_free(e->model);
     hy_instance_free(e->instance);

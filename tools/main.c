@@ -1,6 +1,8 @@
 /* tools/main.c: `halyard SUBCOMMAND ...`. */
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/cli.h"
 
@@ -19,25 +21,35 @@ static void print_help(FILE *file) {
     }
 }
 
+/* Standard streams that are closed are opened such that using them fails: otherwise the next file opened
+ * would take their number, and text would end up in it. */
+static void occupy_standard_streams(void) {
+    static const int mode[] = {O_WRONLY, O_RDONLY,
+                               O_RDWR}; /* the wrong way round; errors get lost */
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", mode[fd]);
+    }
+}
+
 int main(int argc, char **argv) {
+    occupy_standard_streams();
     signal(SIGPIPE,
            SIG_IGN); /* a closed pipe is an error line and exit code 1, not a silent death */
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
         !strcmp(argv[1], "help")) {
         print_help(argc < 2 ? stderr : stdout);
-        return argc < 2 ? 2 : 0;
+        return argc < 2 ? 2 : cli_flush("--help");
     }
     if (!strcmp(argv[1], "--version")) {
         printf("halyard %s\n", hy_version());
-        return 0;
+        return cli_flush("--version");
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (!strcmp(argv[1], commands[i]->name)) return commands[i]->main(argc - 1, argv + 1);
     }
-    fprintf(stderr, "halyard: unknown command '%s'; one of", argv[1]);
+    char names[256] = "";
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        fprintf(stderr, "%s %s", i ? "," : "", commands[i]->name);
+        strcat(strcat(names, i ? ", " : ""), commands[i]->name);
     }
-    fputc('\n', stderr);
-    return 2;
+    return cli_fail("", 2, "unknown command '%.200s'; one of %s", argv[1], names);
 }

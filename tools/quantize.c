@@ -19,11 +19,6 @@ static int progress(void *user, uint64_t done, uint64_t total) {
     return interrupted;
 }
 
-static void log_line(void *user, hy_log_level level, const char *text) {
-    (void)user, (void)level;
-    fprintf(stderr, "halyard quantize: %s\n", text);
-}
-
 static int quantize_main(int argc, char **argv) {
     const char *position[3];
     size_t count;
@@ -41,8 +36,10 @@ static int quantize_main(int argc, char **argv) {
     if (code >= 0) return code;
     if (count != 3) return cli_fail("quantize", 2, "need IN.gguf OUT.gguf TYPE");
     hy_instance *instance;
-    if (hy_instance_new(hy_instance_params(.log = log_line, .log_level = HY_LOG_WARN), &instance) !=
-        HY_OK) {
+    bool at_once = false;
+    if (hy_instance_new(
+            hy_instance_params(.log = cli_log_line, .log_user = &at_once, .log_level = HY_LOG_WARN),
+            &instance) != HY_OK) {
         return cli_status("quantize");
     }
     signal(SIGINT, interrupt);
@@ -52,6 +49,7 @@ static int quantize_main(int argc, char **argv) {
                                                       .progress = progress, .user = &percent));
     if (percent >= 0) fputc('\n', stderr);
     code = status == HY_OK ? 0 : cli_status("quantize");
+    if (!code) cli_log_show();
     hy_instance_free(instance);
     return code;
 }

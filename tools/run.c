@@ -110,11 +110,26 @@ static int step_until_ready(run *r, uint64_t *ns) {
     return 0;
 }
 
+/* The decoder follows the prompt, so that the answer continues it: a leading space of the first token
+ * stays, and a character that the prompt leaves unfinished is completed. */
+static int decode_prompt(run *r) {
+    const char *text;
+    size_t length;
+    for (size_t i = 0; i < r->prompts; i++) {
+        if (hy_decoder_next(r->decoder, r->prompt_ids[i], &text, &length) != HY_OK)
+            return cli_status("run");
+    }
+    return 0;
+}
+
 /* Generates after what the sequence holds; fills ids, text and stop_reason. */
 static int generate(run *r, uint32_t context) {
     r->generated = 0;
     r->text_length = 0;
     r->stop_reason = "length";
+    int failed = decode_prompt(r);
+    if (failed) return failed;
+    cli_log_show();
     uint64_t *ns = &r->prefill_ns;
     while (r->predict < 0 || r->generated < (size_t)r->predict) {
         const float *logits;
@@ -166,7 +181,8 @@ static int format_chat(run *r, const hy_message *messages, size_t count, char **
 static int prompt_ids(run *r) {
     if (r->ids_text) {
         r->prompt_ids = cli_ids("run", r->ids_text, &r->prompts);
-        return r->prompt_ids ? 0 : 2;
+        if (!r->prompt_ids) return 2;
+        return r->prompts ? 0 : cli_fail("run", 2, "--ids: the prompt is empty");
     }
     char *owned = NULL;
     const char *text = r->prompt ? r->prompt : "";

@@ -3,7 +3,7 @@
  * ONE ORDER OF ADDITIONS. An output element is a function of its weight row and its activation row alone:
  * not of the batch, not of how work is split, not of the ISA. With all operations in float32:
  *
- *   z = 0; for each chunk of consecutive k in order (256 k of float weights, 1024 k of block formats, the
+ *   z = 0; for each chunk of consecutive k in order (64 k of float weights, 1024 k of block formats, the
  *   last may be shorter): p = 0; what is below, in order of k; z = z + p. Chunks keep the error of long
  *   sums of one sign small.
  *   float weights: p = fma(w[k], x[k], p)
@@ -25,7 +25,7 @@
 enum {
     MM_MAX_WIDTH = 12,    /* columns of the widest tile of any ISA */
     MM_WIDTHS = 6,        /* different tile widths of one ISA at most */
-    MM_CHUNK = 256,       /* k after which float weights' partial sums are added up */
+    MM_CHUNK = 64,        /* k after which float weights' partial sums are added up */
     MM_BLOCK_CHUNK = 1024 /* the same for block formats; a multiple of every block */
 };
 
@@ -63,9 +63,12 @@ typedef struct mm_kernels {
     void (*quantize)(hy_dtype x, const void *row, uint32_t k, void *out);
 } mm_kernels;
 
+/* Plain C, every machine. */
 extern const mm_kernels cpu_mm_generic;
 #if defined(__x86_64__)
+/* CPU_AVX2. */
 extern const mm_kernels cpu_mm_avx2;
+/* CPU_AVX512. */
 extern const mm_kernels cpu_mm_avx512;
 #endif
 

@@ -5,6 +5,7 @@
  * byte weights give their sign to the activations. Tiles of 4 go over the panel once per 8 rows, smaller
  * ones once for all 16. */
 
+/* Signed byte weights stay as they are. */
 enum { MM_BYTE_OFFSET = 0 };
 #define MM_WIDTH_LIST 1, 2, 4
 #define MM_EACH_WIDTH(F, ...) F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4)
@@ -13,6 +14,7 @@ enum { MM_BYTE_OFFSET = 0 };
  * sub-blocks or two chunks share. */
 #define MM_FORGET() __asm__ volatile("" ::: "memory")
 
+/* 32 bytes, any alignment. */
 CPU_INLINE __m256i load_32b(const uint8_t *p) {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
@@ -36,6 +38,7 @@ CPU_INLINE int sums_in_16_bits(hy_dtype dtype) {
     }
 }
 
+/* Formats whose weights fill a signed byte. */
 CPU_INLINE bool signed_weights(hy_dtype dtype) {
     return sums_in_16_bits(dtype) == 1;
 }
@@ -94,6 +97,7 @@ CPU_INLINE __m256i group(mm_format f, const uint8_t *sub, int g, int high) {
     }
 }
 
+/* Four bytes to all lanes. */
 CPU_INLINE __m256i broadcast(const uint8_t *p) {
     return _mm256_set1_epi32((int32_t)load_u32(p));
 }
@@ -156,6 +160,7 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const int first
     return panel;
 }
 
+/* All of k for those rows. */
 CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int count,
                             const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {
     __m256 acc[2][4];
@@ -176,6 +181,7 @@ CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int
     }
 }
 
+/* Block formats: an mm_micro once f and n are constants. */
 CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
                           uint32_t k, float *z) {
     if (n <= 2) {
@@ -208,6 +214,7 @@ CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const
     MM_UNROLL for (int i = 0; i < n * lanes; i++) acc[i % n] = v16_add(acc[i % n], part[i]);
 }
 
+/* Float weights: an mm_micro once dtype and n are constants. */
 CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, const uint8_t *tile,
                          uint32_t k, float *z) {
     const float *x = (const float *)(const void *)tile;

@@ -5,6 +5,7 @@
  * others of the 32 registers, and makes 12 products of each unpacked register. Weights that are signed
  * bytes by nature are stored 128 higher in the register; the tile's aux takes that back. */
 
+/* How far signed byte weights are raised. */
 enum { MM_BYTE_OFFSET = 128 };
 #define MM_WIDTH_LIST 1, 2, 4, 8, 12
 #define MM_EACH_WIDTH(F, ...)                                                                      \
@@ -14,6 +15,7 @@ enum { MM_BYTE_OFFSET = 128 };
  * sub-blocks or two chunks share. */
 #define MM_FORGET() __asm__ volatile("" ::: "memory")
 
+/* 64 bytes, any alignment. */
 CPU_INLINE __m512i load_64(const uint8_t *p) {
     return _mm512_loadu_si512((const void *)p);
 }
@@ -138,6 +140,7 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *
     return panel;
 }
 
+/* Block formats: an mm_micro once f and n are constants. */
 CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
                           uint32_t k, float *z) {
     __m512 acc[MM_MAX_WIDTH];
@@ -155,6 +158,7 @@ CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const 
 
 /* ---- float weights ---------------------------------------------------------------------------------- */
 
+/* Element k of the 16 rows. */
 CPU_INLINE __m512 plain_16(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
     if (dtype == HY_DTYPE_F32) return _mm512_loadu_ps((const float *)(const void *)panel + 16 * k);
     const uint16_t *p = (const uint16_t *)(const void *)panel + 16 * k;
@@ -177,6 +181,7 @@ CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const
     MM_UNROLL for (int i = 0; i < n * lanes; i++) acc[i % n] = _mm512_add_ps(acc[i % n], part[i]);
 }
 
+/* Float weights: an mm_micro once dtype and n are constants. */
 CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, const uint8_t *tile,
                          uint32_t k, float *z) {
     const float *x = (const float *)(const void *)tile;

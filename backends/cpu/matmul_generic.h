@@ -1,10 +1,12 @@
 /* backends/cpu/matmul_generic.h: panels times tiles in plain C; included by matmul_kernel.c alone.
  * Loops run over the 16 rows, so that compilers vectorize what the machine allows; fmaf keeps the bits. */
 
+/* Signed byte weights stay as they are. */
 enum { MM_BYTE_OFFSET = 0 };
 #define MM_WIDTH_LIST 1, 4
 #define MM_EACH_WIDTH(F, ...) F(__VA_ARGS__, 1) F(__VA_ARGS__, 4)
 
+/* The codebooks of hal/dtype.c; mxfp4's 12 higher, like other formats' offsets. */
 static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                       1,    13,   25,  38,  53,  69,  89,  113};
 static const int8_t mxfp4_values[16] = {12, 13, 14, 15, 16, 18, 20, 24,
@@ -97,6 +99,7 @@ CPU_INLINE void unpack(hy_dtype dtype, const uint8_t *sub, int16_t (*w)[CPU_PANE
     }
 }
 
+/* Block formats: an mm_micro once f and n are constants. */
 CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
                           uint32_t k, float *z) {
     int16_t w[32][CPU_PANEL];
@@ -121,6 +124,7 @@ CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const 
     }
 }
 
+/* Float weights: an mm_micro once dtype and n are constants. */
 CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, const uint8_t *tile,
                          uint32_t k, float *z) {
     const float *x = (const float *)(const void *)tile;

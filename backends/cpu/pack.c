@@ -82,10 +82,28 @@ static void get_pairs(const uint8_t *src, uint32_t lane, uint32_t word[8]) {
         word[g] = load32(src + (g / 4 * CPU_PANEL + lane) * 4) >> g % 4 * 2 & 0x03030303u;
 }
 
-/* 32 bits of one row -> the row's nibble in each of the eight 64-bit words. dst begins as zeros. */
-static void put_bits(uint32_t bits, uint32_t lane, uint8_t *dst) {
-    for (uint32_t g = 0; g < 8; g++)
-        dst[g * 8 + lane / 2] |= (uint8_t)((bits >> 4 * g & 15u) << (lane & 1) * 4);
+/* Nibble g of word r <-> nibble r of word g, by exchanging halves, then bytes, then nibbles. */
+static void transpose_nibbles(uint32_t word[8]) {
+    static const uint32_t mask[] = {0x0f0f0f0fu, 0x00ff00ffu, 0x0000ffffu};
+    for (uint32_t stage = 3; stage-- > 0;) {
+        const uint32_t step = 1u << stage, shift = 4 * step;
+        for (uint32_t i = 0; i < 8; i++) {
+            if (i & step) continue;
+            const uint32_t swap = (word[i] >> shift ^ word[i + step]) & mask[stage];
+            word[i + step] ^= swap;
+            word[i] ^= swap << shift;
+        }
+    }
+}
+
+/* 32 bits of each row -> eight 64-bit words of 4 bits a row. */
+static void put_bits(uint32_t bits[CPU_PANEL], uint8_t *dst) {
+    transpose_nibbles(bits);
+    transpose_nibbles(bits + 8);
+    for (uint32_t g = 0; g < 8; g++) {
+        store32(dst + 8 * g, bits[g]);
+        store32(dst + 8 * g + 4, bits[8 + g]);
+    }
 }
 
 static uint32_t get_bits(const uint8_t *src, uint32_t lane) {
@@ -183,10 +201,10 @@ static void get_q4_1(const uint8_t *src, uint32_t lane, uint8_t *dst) {
 static void put_q5(row_ptr *rows, uint32_t halves, uint8_t *dst) {
     put_halves(rows, 0, halves, dst);
     put_words(rows, 2 * halves + 4, 4, dst + 32 * halves);
-    uint8_t *bits = dst + 32 * halves + 256;
-    memset(bits, 0, 64);
+    uint32_t bits[CPU_PANEL];
     for (uint32_t r = 0; r < CPU_PANEL; r++)
-        put_bits(load32(rows[r] + 2 * halves), r, bits);
+        bits[r] = load32(rows[r] + 2 * halves);
+    put_bits(bits, dst + 32 * halves + 256);
 }
 static void get_q5(const uint8_t *src, uint32_t lane, uint32_t halves, uint8_t *dst) {
     get_halves(src, lane, halves, dst);
@@ -253,15 +271,15 @@ static void get_q2_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
 static void put_q3_k(row_ptr *rows, uint8_t *dst) {
     put_halves(rows, 108, 1, dst);
     put_words(rows, 96, 3, dst + 32);
-    uint32_t word[8];
+    uint32_t word[8], bits[CPU_PANEL];
     for (uint32_t s = 0; s < 8; s++) {
         uint8_t *sub = dst + 224 + 192 * s;
-        memset(sub + 128, 0, 64);
         for (uint32_t r = 0; r < CPU_PANEL; r++) {
             pairs_k(rows[r] + 32, s, word);
             put_pairs(word, r, sub);
-            put_bits(gather_bit(rows[r], s), r, sub + 128);
+            bits[r] = gather_bit(rows[r], s);
         }
+        put_bits(bits, sub + 128);
     }
 }
 static void get_q3_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
@@ -302,15 +320,15 @@ static void get_q4_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
 static void put_q5_k(row_ptr *rows, uint8_t *dst) {
     put_halves(rows, 0, 2, dst);
     put_words(rows, 4, 3, dst + 64);
-    uint32_t word[8];
+    uint32_t word[8], bits[CPU_PANEL];
     for (uint32_t s = 0; s < 8; s++) {
         uint8_t *sub = dst + 256 + 320 * s;
-        memset(sub + 256, 0, 64);
         for (uint32_t r = 0; r < CPU_PANEL; r++) {
             nibbles_k(rows[r] + 48, s, word);
             put_nibbles(word, r, sub);
-            put_bits(gather_bit(rows[r] + 16, s), r, sub + 256);
+            bits[r] = gather_bit(rows[r] + 16, s);
         }
+        put_bits(bits, sub + 256);
     }
 }
 static void get_q5_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {

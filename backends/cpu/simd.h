@@ -277,11 +277,19 @@ CPU_INLINE v16 v16_round(v16 a) {
 CPU_INLINE v16 v16_exp2_whole(v16 n) {
     V16_LOOP((v4)((__builtin_convertvector(n.v[i], v4i) + 127) << 23));
 }
+typedef uint16_t v4h __attribute__((vector_size(8)));
+typedef int8_t v4b __attribute__((vector_size(4)));
+/* The exponent moves by 112; what was infinite or NaN gets all exponent bits. Subnormals come out right. */
+CPU_INLINE v4 v4_load_f16(const uint16_t *p) {
+    v4h h;
+    memcpy(&h, p, sizeof h);
+    const v4i w = __builtin_convertvector(h, v4i), magnitude = w & 0x7fff;
+    const v4 shift = {0x1p112f, 0x1p112f, 0x1p112f, 0x1p112f};
+    const v4 value = (v4)(magnitude << 13) * shift;
+    return (v4)((v4i)value | ((magnitude >= 0x7c00) & 0x7f800000) | ((w & 0x8000) << 16));
+}
 CPU_INLINE v16 v16_load_f16(const uint16_t *p) {
-    float lanes[16];
-    for (int i = 0; i < 16; i++)
-        lanes[i] = hy_f16_to_f32(p[i]);
-    return v16_load(lanes);
+    V16_LOOP(v4_load_f16(p + 4 * i));
 }
 CPU_INLINE void v16_store_f16(uint16_t *p, v16 x) {
     float lanes[16];
@@ -289,17 +297,21 @@ CPU_INLINE void v16_store_f16(uint16_t *p, v16 x) {
     for (int i = 0; i < 16; i++)
         p[i] = hy_f32_to_f16(lanes[i]);
 }
+CPU_INLINE v4 v4_load_bf16(const uint16_t *p) {
+    v4h h;
+    memcpy(&h, p, sizeof h);
+    return (v4)(__builtin_convertvector(h, v4i) << 16);
+}
 CPU_INLINE v16 v16_load_bf16(const uint16_t *p) {
-    float lanes[16];
-    for (int i = 0; i < 16; i++)
-        lanes[i] = hy_bf16_to_f32(p[i]);
-    return v16_load(lanes);
+    V16_LOOP(v4_load_bf16(p + 4 * i));
+}
+CPU_INLINE v4 v4_load_i8(const int8_t *p) {
+    v4b b;
+    memcpy(&b, p, sizeof b);
+    return __builtin_convertvector(b, v4);
 }
 CPU_INLINE v16 v16_load_i8(const int8_t *p) {
-    float lanes[16];
-    for (int i = 0; i < 16; i++)
-        lanes[i] = (float)p[i];
-    return v16_load(lanes);
+    V16_LOOP(v4_load_i8(p + 4 * i));
 }
 CPU_INLINE v16 v16_load_n(const float *p, uint32_t n) {
     float lanes[16] = {0};

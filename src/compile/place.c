@@ -321,8 +321,11 @@ static hy_status rebuild(borders *b) {
 }
 
 static hy_status cross_borders(hy_graph *graph, hy_query *query, uint32_t devices) {
-    borders b = {
-        .graph = graph, .query = query, .devices = devices, .values = graph->values, .nodes = graph->nodes};
+    borders b = {.graph = graph,
+                 .query = query,
+                 .devices = devices,
+                 .values = graph->values,
+                 .nodes = graph->nodes};
     size_t twins = (graph->values + 1) * devices;
     b.twin = malloc(twins * sizeof *b.twin);
     hy_status status = HY_NO_MEMORY();

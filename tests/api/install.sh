@@ -16,6 +16,13 @@ fi
 PKG_CONFIG_PATH=${pc%/*}
 export PKG_CONFIG_PATH
 libdir=$(pkg-config --variable=libdir halyard)
+case $libdir in
+"$work"/*) ;;
+*)
+    echo "FAILED: halyard.pc is not relocatable: meson configure $build -Dpkgconfig.relocatable=true"
+    exit 1
+    ;;
+esac
 include=$(pkg-config --variable=includedir halyard)
 for file in "$libdir/libhalyard.so.0" "$libdir/libhalyard.a" "$include/halyard/halyard.h"; do
     if [ ! -f "$file" ]; then

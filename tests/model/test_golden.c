@@ -1,6 +1,6 @@
 /* tests/model/test_golden.c: every golden micro model whose architecture and types this build knows, on one
  * device (argv[1], default cpu): logits against float64, greedy ids, ragged batches bit for bit; the others
- * are refused by name. argv[2]: only cases whose name contains it. */
+ * are refused by name. argv[2]: highest ISA ("": all). argv[3]: only cases whose name contains it. */
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "tests/model/golden.h"
 
 typedef struct tally {
-    const char *device, *filter;
+    const char *device, *isa, *filter;
     hy_instance *instance;
     uint32_t run, refused, failed;
 } tally;
@@ -140,7 +140,8 @@ int main(int argc, char **argv) {
         printf("skipped: no golden models at %s (set HALYARD_TEST_DATA)\n", folder);
         return 77;
     }
-    tally t = {.device = argc > 1 ? argv[1] : "cpu", .filter = argc > 2 ? argv[2] : ""};
+    tally t = {.device = argc > 1 ? argv[1] : "cpu", .filter = argc > 3 ? argv[3] : ""};
+    if (argc > 2 && argv[2][0]) t.isa = argv[2];
     if (hy_instance_new(NULL, &t.instance) != HY_OK) return 1;
     for (int i = 0; i < count; i++) {
         golden_case c;

@@ -102,20 +102,22 @@ static void llama_layer(hy_text *t, uint32_t l, uint32_t dim, uint32_t head, con
             "qkv"[i]);
         ADD("%%%c%u = matmul x=%%n%u w=%%w%c%u : f32 [T,%u] @L%u\n", "qkv"[i], l, l, "qkv"[i], l,
             rows, l);
-        ADD("%%%ch%u = reshape %%%c%u : f32 [T,%u,%u] @L%u\n", "qkv"[i], l, "qkv"[i], l,
-            i ? 1 : 2, head, l);
+        ADD("%%%ch%u = reshape %%%c%u : f32 [T,%u,%u] @L%u\n", "qkv"[i], l, "qkv"[i], l, i ? 1 : 2,
+            head, l);
     }
     for (int i = 0; i < 2; i++) {
         ADD("%%%cn%u.w = weight f32 [%u] \"blk.%u.%c_norm\"\n", "qk"[i], l, head, l, "qk"[i]);
         ADD("%%%cn%u = rms_norm x=%%%ch%u weight=%%%cn%u.w {eps=1e-05} : f32 [T,%u,%u] @L%u\n",
             "qk"[i], l, "qk"[i], l, "qk"[i], l, i ? 1 : 2, head, l);
-        ADD("%%%cr%u = rope x=%%%cn%u table=%%rt {style=halves} : f32 [T,%u,%u] @L%u\n", "qk"[i],
-            l, "qk"[i], l, i ? 1 : 2, head, l);
+        ADD("%%%cr%u = rope x=%%%cn%u table=%%rt {style=halves} : f32 [T,%u,%u] @L%u\n", "qk"[i], l,
+            "qk"[i], l, i ? 1 : 2, head, l);
     }
     ADD("%%k.%u' %%v.%u' = kv_write k=%%kr%u v=%%vh%u slot=%%slot k_cache=%%k.%u v_cache=%%v.%u : "
-        "state %%k.%u, state %%v.%u @L%u\n", l, l, l, l, l, l, l, l, l);
+        "state %%k.%u, state %%v.%u @L%u\n",
+        l, l, l, l, l, l, l, l, l);
     ADD("%%o%u = attention q=%%qr%u k_cache=%%k.%u' v_cache=%%v.%u' table=%%table row=%%row "
-        "pos=%%pos len=%%len {scale=0.25 causal=1} : f32 [T,2,%u] @L%u\n", l, l, l, l, head, l);
+        "pos=%%pos len=%%len {scale=0.25 causal=1} : f32 [T,2,%u] @L%u\n",
+        l, l, l, l, head, l);
     ADD("%%of%u = reshape %%o%u : f32 [T,%u] @L%u\n", l, l, 2 * head, l);
     ADD("%%wo%u = weight %s [%u,%u] \"blk.%u.o\"\n", l, dtype, dim, 2 * head, l);
     ADD("%%p%u = matmul x=%%of%u w=%%wo%u : f32 [T,%u] @L%u\n", l, l, l, dim, l);
@@ -124,8 +126,9 @@ static void llama_layer(hy_text *t, uint32_t l, uint32_t dim, uint32_t head, con
     ADD("%%f%u = rms_norm x=%%h%u weight=%%f%u.w {eps=1e-05} : f32 [T,%u] @L%u\n", l, l, l, dim, l);
     for (int i = 0; i < 2; i++)
         ADD("%%w%c%u = weight %s [%u,%u] \"blk.%u.%s\"\n"
-            "%%%c%u = matmul x=%%f%u w=%%w%c%u : f32 [T,%u] @L%u\n", "gu"[i], l, dtype, 2 * dim,
-            dim, l, i ? "up" : "gate", "gu"[i], l, l, "gu"[i], l, 2 * dim, l);
+            "%%%c%u = matmul x=%%f%u w=%%w%c%u : f32 [T,%u] @L%u\n",
+            "gu"[i], l, dtype, 2 * dim, dim, l, i ? "up" : "gate", "gu"[i], l, l, "gu"[i], l,
+            2 * dim, l);
     ADD("%%a%u = glu gate=%%g%u up=%%u%u {act=silu} : f32 [T,%u] @L%u\n", l, l, l, 2 * dim, l);
     ADD("%%wd%u = weight %s [%u,%u] \"blk.%u.down\"\n", l, dtype, dim, 2 * dim, l);
     ADD("%%d%u = matmul x=%%a%u w=%%wd%u : f32 [T,%u] @L%u\n", l, l, l, dim, l);
@@ -216,7 +219,8 @@ static void load_constant(program_task *task, const hy_program_constant *c) {
     uint64_t rows = hy_value_elements(value, 0) / value->dim[value->rank - 1].factor;
     if (c->packed) {
         hy_view view = {buffer, c->place.offset, c->place.size};
-        must(HY_FN(buffer)->pack(buffer->device, &c->op, &c->kernel, c->operand, 0, rows, data, view));
+        must(HY_FN(buffer)->pack(buffer->device, &c->op, &c->kernel, c->operand, 0, rows, data,
+                                 view));
     } else {
         assert_int_equal(bytes, c->place.size);
         must(HY_FN(buffer)->write(buffer, c->place.offset, data, bytes));

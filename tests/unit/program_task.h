@@ -12,17 +12,18 @@ void must(hy_status status);
 
 /* What the stub answers; it computes nothing. All zero: one invariant kernel per op, as null. */
 typedef struct stub_settings {
-    uint64_t declined;       /* op kinds without kernels, a bit each */
-    uint64_t declined_glu;   /* op kinds without a glu=1 form */
-    bool rounds;             /* matmuls by block formats round x inside, and take x in a8; norms, glu and
+    uint64_t declined;     /* op kinds without kernels, a bit each */
+    uint64_t declined_glu; /* op kinds without a glu=1 form */
+    bool rounds;        /* matmuls by block formats round x inside, and take x in a8; norms, glu and
                                 attention give a8. Otherwise nothing has a8 forms */
-    bool strided;            /* 0: declines attention and matmul x that is not dense */
-    bool large_only;         /* declines everything at T = 1 */
-    bool variant;            /* kernels are not batch-invariant */
-    uint64_t workspace;      /* bytes for every matmul */
-    uint32_t in_place;       /* mask of operands for add, mul and unary */
-    uint32_t layouts;        /* matmul has this many kernels with packed layouts 1.., embed only layout 0 */
-    uint32_t embed_layouts;  /* embed takes layouts 0 .. this */
+    bool strided;       /* 0: declines attention and matmul x that is not dense */
+    bool large_only;    /* declines everything at T = 1 */
+    bool variant;       /* kernels are not batch-invariant */
+    uint64_t workspace; /* bytes for every matmul */
+    uint32_t in_place;  /* mask of operands for add, mul and unary */
+    uint32_t
+        layouts; /* matmul has this many kernels with packed layouts 1.., embed only layout 0 */
+    uint32_t embed_layouts; /* embed takes layouts 0 .. this */
 } stub_settings;
 extern stub_settings stub;
 

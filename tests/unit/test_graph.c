@@ -37,7 +37,8 @@ static const char everything[] =
     "  %v.1 = state q8_0 [P,2,64,32]\n"
     "  %emb = weight q4_0 [100,64] \"token_embd.weight\"\n"
     "  %x = embed ids=%tokens table=%emb {scale=8.00000095} : f32 [T,64]\n"
-    "  %freq = literal f32 [16,2] { 0x3f800000 0x0 0x3dcccccd 0x31a00000 0x0 0x0 0x0 0x0 0x0 0x0 0x0 "
+    "  %freq = literal f32 [16,2] { 0x3f800000 0x0 0x3dcccccd 0x31a00000 0x0 0x0 0x0 0x0 0x0 0x0 "
+    "0x0 "
     "0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x0 0x80000000 0x1 }\n"
     "  %rt = rope_table pos=%pos freq=%freq : f32 [T,32]\n"
     "  %norm = weight f32 [64] \"blk.0.attn_norm.weight\"\n"
@@ -112,7 +113,8 @@ static void test_build_and_shapes(void **state) {
 }
 
 /* Numbers of a window; stride of rank 4 at most. */
-static hy_window window(uint32_t rank, const uint32_t *dim, const uint64_t *stride, uint64_t offset) {
+static hy_window window(uint32_t rank, const uint32_t *dim, const uint64_t *stride,
+                        uint64_t offset) {
     hy_window w = {.rank = rank, .offset = offset};
     for (uint32_t i = 0; i < rank; i++) {
         w.dim[i] = HY_DIM(dim[i]);
@@ -175,8 +177,10 @@ static const struct {
     {"graph \"g\" { %a = input f32 [T,4] %x = unary x=%b : f32 [T,4] }", "%b is not defined above"},
     {"graph \"g\" { %a = input f32 [T,4] %x = unary x=%a : f32 [T,5] }", "type of %x is not"},
     {"graph \"g\" { %a = input f32 [T,4] %x = unary x=%a {act=3x} : f32 [T,4] }", "no attribute x"},
-    {"graph \"g\" { %a = input f32 [T,4] %x = unary x=%a {act=silly} : f32 [T,4] }", "silly is no act"},
-    {"graph \"g\" { %a = input f32 [T,4] %x = unary x=%a {scale=.} : f32 [T,4] }", "expected a number"},
+    {"graph \"g\" { %a = input f32 [T,4] %x = unary x=%a {act=silly} : f32 [T,4] }",
+     "silly is no act"},
+    {"graph \"g\" { %a = input f32 [T,4] %x = unary x=%a {scale=.} : f32 [T,4] }",
+     "expected a number"},
     {"graph \"g\" { %a = input f32 [T,4] %x = unary x=%a x=%a : f32 [T,4] }", "x is given twice"},
     {"graph \"g\" { %a = input f32 [T,4] %x = unary : f32 [T,4] }", "x is not a value"},
     {"graph \"g\" { %a = input f32 [T,4] %b = input f32 [T,5] %x = add a=%a b=%b : f32 [T,4] }",
@@ -186,7 +190,8 @@ static const struct {
     {"graph \"g\" { %a = input f32 [T,8] %x = reshape %a : f32 [T,2,5] }", "8 to 10 elements"},
     {"graph \"g\" { %a = input f32 [T,8] %x = slice %a axis=1 begin=5 : f32 [T,4] }",
      "slice [5, 5 + 4)"},
-    {"graph \"g\" { %a = input f32 [T,8] %x = slice %a axis=0 begin=0 : f32 [1,8] }", "symbolic axis"},
+    {"graph \"g\" { %a = input f32 [T,8] %x = slice %a axis=0 begin=0 : f32 [1,8] }",
+     "symbolic axis"},
     {"graph \"g\" { %a = input f32 [T,8] %x = window %a offset=5 stride=[8,1] : f32 [T,4] }",
      "not inside base %a"},
     {"graph \"g\" { %a = input f32 [T,8] %x = window %a offset=0 stride=[9,1] : f32 [T,4] }",
@@ -196,7 +201,8 @@ static const struct {
     {"graph \"g\" { %a = input f32 [T,8] %x = window %a offset=0 stride=[8,1] : f32 [T,4]\n"
      "%y = window %x offset=0 stride=[8,1] : f32 [T,4] }",
      "line 2"},
-    {"graph \"g\" { %k = state f32 [P,1,64,8] %x = reshape %k : f32 [P,64,8] }", "reshape of state"},
+    {"graph \"g\" { %k = state f32 [P,1,64,8] %x = reshape %k : f32 [P,64,8] }",
+     "reshape of state"},
     {"graph \"g\" { %a = input f32 [T,4] output \"x\" %a output \"x\" %a }", "two outputs"},
     {"graph \"g\" { %k = input f32 [T,1,8] %s = input i32 [T] %c = input f32 [P,1,64,8]\n"
      "%d = state f32 [P,1,64,8]\n"
@@ -240,29 +246,63 @@ static hy_node *maker(hy_graph *g, const char *name) {
     return &g->node[g->value[id_of(g, name)].node];
 }
 
-static void break_operand(hy_graph *g) { maker(g, "x")->operand[HY_EMBED_ids] = 9999; }
-static void break_missing(hy_graph *g) { maker(g, "x")->operand[HY_EMBED_ids] = HY_NO_ID; }
-static void break_past(hy_graph *g) { maker(g, "x")->operand[9] = 0; }
-static void break_order(hy_graph *g) { maker(g, "n")->operand[HY_RMS_NORM_x] = id_of(g, "qkv"); }
-static void break_dead(hy_graph *g) { maker(g, "qkv")->dead = true; }
-static void break_shape(hy_graph *g) { g->value[id_of(g, "rt")].dim[1] = HY_DIM(30); }
-static void break_counter(hy_graph *g) { g->value[id_of(g, "slot")].dim[0] = HY_DIM_S; }
-static void break_producer(hy_graph *g) { g->value[id_of(g, "n")].output = HY_RMS_NORM_sum; }
-static void break_name(hy_graph *g) { g->value[id_of(g, "n")].name = "x"; }
-static void break_kind(hy_graph *g) { maker(g, "x")->kind = 1000; }
-static void break_attr(hy_graph *g) { maker(g, "o")->word[3] = 7; }
+static void break_operand(hy_graph *g) {
+    maker(g, "x")->operand[HY_EMBED_ids] = 9999;
+}
+static void break_missing(hy_graph *g) {
+    maker(g, "x")->operand[HY_EMBED_ids] = HY_NO_ID;
+}
+static void break_past(hy_graph *g) {
+    maker(g, "x")->operand[9] = 0;
+}
+static void break_order(hy_graph *g) {
+    maker(g, "n")->operand[HY_RMS_NORM_x] = id_of(g, "qkv");
+}
+static void break_dead(hy_graph *g) {
+    maker(g, "qkv")->dead = true;
+}
+static void break_shape(hy_graph *g) {
+    g->value[id_of(g, "rt")].dim[1] = HY_DIM(30);
+}
+static void break_counter(hy_graph *g) {
+    g->value[id_of(g, "slot")].dim[0] = HY_DIM_S;
+}
+static void break_producer(hy_graph *g) {
+    g->value[id_of(g, "n")].output = HY_RMS_NORM_sum;
+}
+static void break_name(hy_graph *g) {
+    g->value[id_of(g, "n")].name = "x";
+}
+static void break_kind(hy_graph *g) {
+    maker(g, "x")->kind = 1000;
+}
+static void break_attr(hy_graph *g) {
+    maker(g, "o")->word[3] = 7;
+}
 static void break_version(hy_graph *g) {
     maker(g, "o")->operand[HY_ATTENTION_k_cache] = id_of(g, "k.0");
 }
 static void break_written(hy_graph *g) {
     g->value[id_of(g, "k.0'")].state = id_of(g, "v.1");
 }
-static void break_parts(hy_graph *g) { ((hy_weight_part *)g->value[id_of(g, "wqkv")].part)[1].rows = 1; }
-static void break_window(hy_graph *g) { g->value[id_of(g, "qh")].offset = 129; }
-static void break_base(hy_graph *g) { g->value[id_of(g, "qh")].base = id_of(g, "wqkv"); }
-static void break_reshape(hy_graph *g) { g->value[id_of(g, "kh")].dim[2] = HY_DIM(16); }
-static void break_output(hy_graph *g) { g->output[0].value = id_of(g, "k.0"); }
-static void break_literal(hy_graph *g) { g->value[id_of(g, "freq")].data = NULL; }
+static void break_parts(hy_graph *g) {
+    ((hy_weight_part *)g->value[id_of(g, "wqkv")].part)[1].rows = 1;
+}
+static void break_window(hy_graph *g) {
+    g->value[id_of(g, "qh")].offset = 129;
+}
+static void break_base(hy_graph *g) {
+    g->value[id_of(g, "qh")].base = id_of(g, "wqkv");
+}
+static void break_reshape(hy_graph *g) {
+    g->value[id_of(g, "kh")].dim[2] = HY_DIM(16);
+}
+static void break_output(hy_graph *g) {
+    g->output[0].value = id_of(g, "k.0");
+}
+static void break_literal(hy_graph *g) {
+    g->value[id_of(g, "freq")].data = NULL;
+}
 
 static const struct {
     breaker break_it;
