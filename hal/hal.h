@@ -37,14 +37,14 @@ typedef struct hy_timeline hy_timeline;
 
 /* What one device is. Strings are copied. */
 typedef struct hy_device_info {
-    char name[128];          /* "AMD EPYC 9354" */
-    char arch[64];           /* "avx512-vnni", "sm_90", "gfx942" */
-    char detail[256];        /* driver, features used and missing; one line */
-    uint64_t memory_total;   /* bytes */
-    uint64_t memory_free;    /* bytes; for the CPU what can be used without swapping */
-    uint32_t units;          /* cores, SMs, CUs */
-    bool host_memory;        /* buffers are ordinary host memory: hy_buffer.host is never NULL */
-    bool software;           /* emulates hardware: never a default choice for speed */
+    char name[128];        /* "AMD EPYC 9354" */
+    char arch[64];         /* "avx512-vnni", "sm_90", "gfx942" */
+    char detail[256];      /* driver, features used and missing; one line */
+    uint64_t memory_total; /* bytes */
+    uint64_t memory_free;  /* bytes; for the CPU what can be used without swapping */
+    uint32_t units;        /* cores, SMs, CUs */
+    bool host_memory;      /* buffers are ordinary host memory: hy_buffer.host is never NULL */
+    bool software;         /* emulates hardware: never a default choice for speed */
 } hy_device_info;
 
 /* Choices at opening; all zero is the default. */
@@ -80,27 +80,30 @@ typedef struct hy_view {
 typedef enum hy_kernel_flags {
     HY_KERNEL_REPLAYABLE = 1,    /* a sealed list may be submitted again with other counters */
     HY_KERNEL_DETERMINISTIC = 2, /* same inputs, same bits */
-    HY_KERNEL_INVARIANT = 4,     /* a row's bits do not depend on the other rows or on upper bounds */
-    HY_KERNEL_ROUNDS = 8         /* rounds activations (to int8, f16 or bf16) inside */
+    HY_KERNEL_INVARIANT = 4, /* a row's bits do not depend on the other rows or on upper bounds */
+    HY_KERNEL_ROUNDS = 8     /* rounds activations (to int8, f16 or bf16) inside */
 } hy_kernel_flags;
 
 /* How a kernel wants one constant operand. */
 typedef struct hy_constant_layout {
-    uint32_t layout; /* private number; 0 = the file's own layout; equal numbers and bytes = shareable */
-    uint32_t rows;   /* pack() takes multiples of this many rows (but for the tail); 0 = not constant */
-    uint64_t bytes;  /* packed size */
+    uint32_t
+        layout; /* private number; 0 = the file's own layout; equal numbers and bytes = shareable */
+    uint32_t
+        rows; /* pack() takes multiples of this many rows (but for the tail); 0 = not constant */
+    uint64_t bytes; /* packed size */
 } hy_constant_layout;
 
 /* One way to do one op at one shape. Plain data. */
 typedef struct hy_kernel {
-    const char *name;   /* "cpu.matmul.q4_0.avx512": stable, static lifetime */
-    uint32_t flags;     /* hy_kernel_flags */
-    uint32_t in_place;  /* bit i: output 0 (the first OUT operand that is present) may be the same view
+    const char *name; /* "cpu.matmul.q4_0.avx512": stable, static lifetime */
+    uint32_t flags;   /* hy_kernel_flags */
+    uint32_t
+        in_place;   /* bit i: output 0 (the first OUT operand that is present) may be the same view
                          * as operand i, whose dtype, extents and strides are then equal */
-    uint32_t order;     /* kernels of a device with one nonzero order give one row the same bits, so
+    uint32_t order; /* kernels of a device with one nonzero order give one row the same bits, so
                            invariant plans may mix them between buckets; 0: only equal names are equal */
-    float accuracy;     /* C of the error bound, docs/numerics.md */
-    float cost;         /* estimated microseconds at upper bounds, for choosing only */
+    float accuracy; /* C of the error bound, docs/numerics.md */
+    float cost;     /* estimated microseconds at upper bounds, for choosing only */
     uint64_t workspace; /* bytes, aligned to HY_VIEW_ALIGN; contents need not survive between ops */
     hy_constant_layout constant[HY_MAX_OPERANDS];
     uint64_t impl; /* private to the backend */
@@ -140,8 +143,8 @@ struct hy_backend {
     hy_status (*pack)(hy_device *device, const hy_op *op, const hy_kernel *kernel, uint32_t operand,
                       uint64_t row, uint64_t rows, const void *src, hy_view dst);
     /* The inverse for the whole operand: dst gets the file's bytes exactly. */
-    hy_status (*unpack)(hy_device *device, const hy_op *op, const hy_kernel *kernel, uint32_t operand,
-                        hy_view src, void *dst);
+    hy_status (*unpack)(hy_device *device, const hy_op *op, const hy_kernel *kernel,
+                        uint32_t operand, hy_view src, void *dst);
 
     /* counters: HY_COUNTER_COUNT uint32 that every op of the list reads when it runs. */
     hy_status (*cmd_new)(hy_device *device, hy_view counters, hy_cmd **out);

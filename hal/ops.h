@@ -73,6 +73,7 @@
 #define HY_MAX_OPERANDS 12
 #define HY_VIEW_ALIGN 256
 
+/* HY_OP_MATMUL, ... in the order of op.def. */
 typedef enum hy_op_kind {
 #define HY_OP(NAME, name) HY_OP_##NAME,
 #include "hal/op.def"
@@ -111,8 +112,10 @@ typedef enum hy_act {
     HY_ACT_COUNT
 } hy_act;
 
+/* Which elements a rotation pairs. */
 typedef enum hy_rope_style { HY_ROPE_PAIRS = 0, HY_ROPE_HALVES = 1 } hy_rope_style;
 
+/* What topk_route makes of its logits. */
 typedef enum hy_gate { HY_GATE_SOFTMAX = 0, HY_GATE_SIGMOID = 1, HY_GATE_NONE = 2 } hy_gate;
 
 /* Which number of the step block gives a dynamic extent. The step block begins with uint32 counts
@@ -163,6 +166,7 @@ typedef struct hy_operand_info {
     const char *shape;  /* as in op.def */
 } hy_operand_info;
 
+/* One attribute of an op: float32, or else int32. */
 typedef struct hy_attr_info {
     const char *name;
     bool is_float;

@@ -19,6 +19,7 @@ typedef struct valid_touch {
     const char *op, *operand;
 } valid_touch;
 
+/* A buffer by address and number: the number tells whether it is still the same one. */
 typedef struct valid_used {
     const hy_buffer *buffer;
     uint64_t id;
@@ -44,22 +45,23 @@ typedef struct valid_timeline {
 } valid_timeline;
 
 /* HY_E_INTERNAL with "validate: <text>". */
-HY_NODISCARD hy_status valid_breach(const char *format, ...) __attribute__((format(printf, 1, 2)));
+HY_NODISCARD hy_status hy_valid_breach(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
 /* The same where there is nobody to return it to: into the log. */
-void valid_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void hy_valid_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* `view` lies in a buffer alive on `device`, has `bytes` bytes and starts at a multiple of `align`. `where`
  * and `name` are for the message. */
-HY_NODISCARD hy_status valid_view(const hy_device *device, const char *where, const char *name,
-                                  hy_view view, uint64_t bytes, uint64_t align);
+HY_NODISCARD hy_status hy_valid_view(const hy_device *device, const char *where, const char *name,
+                                     hy_view view, uint64_t bytes, uint64_t align);
 /* Views, dtypes and packed sizes of all operands; kernel NULL: the file's layouts. */
-HY_NODISCARD hy_status valid_operands(const hy_device *device, const hy_op *op,
-                                      const hy_kernel *kernel, const hy_view *views);
+HY_NODISCARD hy_status hy_valid_operands(const hy_device *device, const hy_op *op,
+                                         const hy_kernel *kernel, const hy_view *views);
 /* hy_op_check, and that `kernel` is among the candidates for `op`. */
-HY_NODISCARD hy_status valid_kernel(hy_device *device, const char *where, const hy_op *op,
-                                    const hy_kernel *kernel);
+HY_NODISCARD hy_status hy_valid_kernel(hy_device *device, const char *where, const hy_op *op,
+                                       const hy_kernel *kernel);
 
 /* Fills in the table's functions on command lists (validate_cmd.c). */
-void valid_cmd_functions(hy_backend *table);
+void hy_valid_cmd_functions(hy_backend *table);
 
 #endif

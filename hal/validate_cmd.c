@@ -61,7 +61,7 @@ static hy_status touch(valid_cmd *cmd, valid_region region, bool write, const ch
         const valid_touch *t = &cmd->wave[i];
         if (t->number == cmd->ops || (!write && !t->write) || !overlap(&t->region, &region))
             continue;
-        return valid_breach(
+        return hy_valid_breach(
             "%s (op %u) %s %s, which overlaps %s of %s (op %u) %s in the same wave: "
             "a barrier is missing",
             op, cmd->ops, write ? "writes" : "reads", operand, t->operand, t->op, t->number,
@@ -87,13 +87,13 @@ static hy_status use(valid_cmd *cmd, const hy_buffer *buffer) {
 
 static hy_status open_list(const valid_cmd *cmd, const char *where) {
     if (!cmd->sealed) return HY_OK;
-    return valid_breach("%s: the list is sealed", where);
+    return hy_valid_breach("%s: the list is sealed", where);
 }
 
 static hy_status valid_cmd_new(hy_device *device, hy_view counters, hy_cmd **out) {
-    if (!out) return valid_breach("cmd_new: out is NULL");
-    HY_TRY(valid_view(device, "cmd_new", "counters", counters, HY_COUNTER_COUNT * sizeof(uint32_t),
-                      sizeof(uint32_t)));
+    if (!out) return hy_valid_breach("cmd_new: out is NULL");
+    HY_TRY(hy_valid_view(device, "cmd_new", "counters", counters,
+                         HY_COUNTER_COUNT * sizeof(uint32_t), sizeof(uint32_t)));
     hy_cmd *cmd;
     HY_TRY(hy_wrap_forward()->cmd_new(device, counters, &cmd));
     cmd_of(cmd)->counters = counters;
@@ -109,14 +109,14 @@ static void valid_cmd_free(hy_cmd *base) {
     valid_cmd *cmd = cmd_of(base);
     const hy_wrap_device *wrap = wrap_of(base->device);
     if (!hy_wrap_id(wrap, base)) {
-        valid_complain("cmd_free: not a list of this device");
+        hy_valid_complain("cmd_free: not a list of this device");
         return;
     }
     if (cmd->last && hy_wrap_id(wrap, cmd->last) == cmd->last_id) {
         uint64_t value = 0;
         hy_timeline *last = (hy_timeline *)cmd->last;
         if (hy_wrap_forward()->timeline_value(last, &value) == HY_OK && value < cmd->last_value)
-            valid_complain("cmd_free: the list is still running");
+            hy_valid_complain("cmd_free: the list is still running");
     }
     free(cmd->wave);
     free(cmd->used);
@@ -135,7 +135,8 @@ static hy_status check_overlap(const hy_op *op, const hy_kernel *kernel, const h
     for (uint32_t i = 0; i < info->operands; i++) {
         const bool out = info->operand[i].role & HY_ROLE_OUT;
         if (overlap(&region[i], workspace))
-            return valid_breach("%s: the workspace overlaps %s", info->name, info->operand[i].name);
+            return hy_valid_breach("%s: the workspace overlaps %s", info->name,
+                                   info->operand[i].name);
         if (!(info->operand[i].role & (HY_ROLE_OUT | HY_ROLE_STATE)) || !region[i].buffer) continue;
         if (out && first == HY_MAX_OPERANDS) first = i;
         for (uint32_t j = 0; j < info->operands; j++) {
@@ -143,9 +144,10 @@ static hy_status check_overlap(const hy_op *op, const hy_kernel *kernel, const h
             const bool allowed =
                 i == first && (kernel->in_place >> j & 1u) && same_view(views[i], views[j]);
             if (!allowed)
-                return valid_breach("%s: %s overlaps %s%s", info->name, info->operand[i].name,
-                                    info->operand[j].name,
-                                    kernel->in_place >> j & 1u ? " but is not the same view" : "");
+                return hy_valid_breach("%s: %s overlaps %s%s", info->name, info->operand[i].name,
+                                       info->operand[j].name,
+                                       kernel->in_place >> j & 1u ? " but is not the same view"
+                                                                  : "");
         }
     }
     return HY_OK;
@@ -175,12 +177,13 @@ static hy_status check_cmd_op(valid_cmd *cmd, const hy_op *op, const hy_kernel *
     hy_device *device = cmd->wrap.base.device;
     valid_region region[HY_MAX_OPERANDS], space = {0};
     HY_TRY(open_list(cmd, "cmd_op"));
-    HY_TRY(valid_kernel(device, "cmd_op", op, kernel));
-    if (!views) return valid_breach("cmd_op: views is NULL");
-    HY_TRY(valid_operands(device, op, kernel, views));
+    HY_TRY(hy_valid_kernel(device, "cmd_op", op, kernel));
+    if (!views) return hy_valid_breach("cmd_op: views is NULL");
+    HY_TRY(hy_valid_operands(device, op, kernel, views));
     const char *name = hy_op_get((hy_op_kind)op->kind)->name;
     if (kernel->workspace) {
-        HY_TRY(valid_view(device, name, "workspace", workspace, kernel->workspace, HY_VIEW_ALIGN));
+        HY_TRY(
+            hy_valid_view(device, name, "workspace", workspace, kernel->workspace, HY_VIEW_ALIGN));
         space = plain_region(device, workspace, kernel->workspace);
     }
     for (uint32_t i = 0; i < hy_op_get((hy_op_kind)op->kind)->operands; i++) {
@@ -199,7 +202,7 @@ static hy_status kept(hy_status status, const char *what) {
     if (status == HY_OK || status == HY_E_MEMORY || status == HY_E_DEVICE) return status;
     char text[400];
     snprintf(text, sizeof text, "%s", hy_error_text());
-    return valid_breach("%s was refused: %s", what, text);
+    return hy_valid_breach("%s was refused: %s", what, text);
 }
 
 static hy_status valid_cmd_op(hy_cmd *base, const hy_op *op, const hy_kernel *kernel,
@@ -215,13 +218,13 @@ static hy_status valid_cmd_op(hy_cmd *base, const hy_op *op, const hy_kernel *ke
 static hy_status valid_cmd_copy(hy_cmd *base, hy_view dst, hy_view src) {
     valid_cmd *cmd = cmd_of(base);
     HY_TRY(open_list(cmd, "cmd_copy"));
-    HY_TRY(valid_view(base->device, "cmd_copy", "dst", dst, 0, 1));
-    HY_TRY(valid_view(base->device, "cmd_copy", "src", src, 0, 1));
+    HY_TRY(hy_valid_view(base->device, "cmd_copy", "dst", dst, 0, 1));
+    HY_TRY(hy_valid_view(base->device, "cmd_copy", "src", src, 0, 1));
     if (dst.size != src.size)
-        return valid_breach("cmd_copy: %" PRIu64 " bytes to %" PRIu64, src.size, dst.size);
+        return hy_valid_breach("cmd_copy: %" PRIu64 " bytes to %" PRIu64, src.size, dst.size);
     const valid_region to = plain_region(base->device, dst, dst.size);
     const valid_region from = plain_region(base->device, src, src.size);
-    if (overlap(&to, &from)) return valid_breach("cmd_copy: dst overlaps src");
+    if (overlap(&to, &from)) return hy_valid_breach("cmd_copy: dst overlaps src");
     HY_TRY(use(cmd, dst.buffer));
     HY_TRY(use(cmd, src.buffer));
     HY_TRY(touch(cmd, from, false, "cmd_copy", "src"));
@@ -250,19 +253,19 @@ static hy_status check_submit(const hy_device *device, const valid_cmd *cmd,
                               const valid_timeline *timeline, uint64_t value) {
     const hy_wrap_device *wrap = wrap_of(device);
     if (!hy_wrap_id(wrap, cmd))
-        return valid_breach("submit: the list is freed or of another device");
+        return hy_valid_breach("submit: the list is freed or of another device");
     if (!hy_wrap_id(wrap, timeline))
-        return valid_breach("submit: the timeline is freed or of another device");
-    if (!cmd->sealed) return valid_breach("submit: the list is not sealed");
+        return hy_valid_breach("submit: the timeline is freed or of another device");
+    if (!cmd->sealed) return hy_valid_breach("submit: the list is not sealed");
     if (cmd->once && cmd->runs)
-        return valid_breach(
+        return hy_valid_breach(
             "submit: the list has a kernel that cannot be replayed, and ran before");
     if (value <= timeline->submitted)
-        return valid_breach("submit: value %" PRIu64 " does not grow from %" PRIu64, value,
-                            timeline->submitted);
+        return hy_valid_breach("submit: value %" PRIu64 " does not grow from %" PRIu64, value,
+                               timeline->submitted);
     for (size_t i = 0; i < cmd->used_count; i++) {
         if (hy_wrap_id(wrap, cmd->used[i].buffer) != cmd->used[i].id)
-            return valid_breach("submit: the list uses a buffer that is freed");
+            return hy_valid_breach("submit: the list uses a buffer that is freed");
     }
     return HY_OK;
 }
@@ -285,21 +288,21 @@ static void valid_timeline_free(hy_timeline *timeline) {
     const valid_timeline *line = (const valid_timeline *)timeline;
     uint64_t value = 0;
     if (!hy_wrap_id(wrap_of(timeline->device), timeline)) {
-        valid_complain("timeline_free: not a timeline of this device");
+        hy_valid_complain("timeline_free: not a timeline of this device");
         return;
     }
     if (hy_wrap_forward()->timeline_value(timeline, &value) == HY_OK && value < line->submitted)
-        valid_complain("timeline_free: at %" PRIu64 ", submitted up to %" PRIu64, value,
-                       line->submitted);
+        hy_valid_complain("timeline_free: at %" PRIu64 ", submitted up to %" PRIu64, value,
+                          line->submitted);
     hy_wrap_forward()->timeline_free(timeline);
 }
 
 static hy_status valid_timeline_value(hy_timeline *timeline, uint64_t *value) {
-    if (!value) return valid_breach("timeline_value: value is NULL");
+    if (!value) return hy_valid_breach("timeline_value: value is NULL");
     return hy_wrap_forward()->timeline_value(timeline, value);
 }
 
-void valid_cmd_functions(hy_backend *table) {
+void hy_valid_cmd_functions(hy_backend *table) {
     table->cmd_new = valid_cmd_new;
     table->cmd_free = valid_cmd_free;
     table->cmd_op = valid_cmd_op;

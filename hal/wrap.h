@@ -8,6 +8,7 @@
 
 #include "hal/hal.h"
 
+/* What a listed object is. */
 typedef enum hy_wrap_kind { HY_WRAP_BUFFER, HY_WRAP_CMD, HY_WRAP_TIMELINE } hy_wrap_kind;
 
 typedef struct hy_wrap_entry {
@@ -27,6 +28,7 @@ typedef struct hy_wrap_device {
     uint64_t last_id;
 } hy_wrap_device;
 
+/* A buffer that stands for `inner`. */
 typedef struct hy_wrap_buffer {
     hy_buffer base;
     hy_buffer *inner;

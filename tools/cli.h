@@ -17,6 +17,7 @@ typedef struct cli_command {
     int (*main)(int argc, char **argv);
 } cli_command;
 
+/* The subcommands, one file each. */
 extern const cli_command cli_run, cli_bench, cli_devices, cli_inspect, cli_tokenize, cli_eval,
     cli_quantize, cli_synth, cli_verify;
 
@@ -69,11 +70,12 @@ int32_t *cli_tokenize_text(const char *command, const hy_model *model, const cha
                            size_t length, unsigned flags, size_t *count);
 /* Flushes standard output; 1 with an error line when it could not be written. */
 int cli_flush(const char *command);
-/* Milliseconds between two readings of cli_now_ns. */
+/* Nanoseconds of a monotonic clock. */
 uint64_t cli_now_ns(void);
 
 /* ---- model and engine options, the same in every subcommand that runs a model ---- */
 
+/* What the options say, and what was opened by them. */
 typedef struct cli_engine {
     const char *model_path, *device, *kv_type, *numerics, *isa, *trace_path;
     uint32_t context, threads, batch, micro_batch, max_rows, max_sequences;
@@ -86,9 +88,10 @@ typedef struct cli_engine {
 
 /* Option rows that fill `e`; valid until the next call. */
 const cli_option *cli_engine_options(cli_engine *e);
-/* Creates the instance (log to stderr: warnings once the work is under way, with --verbose everything at once) and opens the model;
- * with `engine` also the engine. 0, or an exit code after an error line. */
+/* Creates the instance (log to stderr: warnings once the work is under way, with --verbose everything at
+ * once) and opens the model; with `engine` also the engine. 0, or an exit code after an error line. */
 int cli_engine_open(const char *command, cli_engine *e, bool engine);
+/* Makes the engine of an opened model. */
 int cli_engine_start(const char *command, cli_engine *e);
 /* Resolved engine parameters; HY error line and false for an unknown --kv-type or --numerics. */
 bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_params *out);

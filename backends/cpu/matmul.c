@@ -22,7 +22,7 @@ static const uint8_t *row_of(const cpu_call *call, uint32_t t) {
 static void fill_tile(const cpu_call *call, const mm_job *job, uint32_t first, uint32_t count,
                       uint32_t begin, uint32_t end, uint8_t *tile) {
     const hy_dtype x = (hy_dtype)call->op.operand[HY_MATMUL_x].dtype;
-    const uint32_t width = job->kernels->width[mm_width_index(job->kernels, count)];
+    const uint32_t width = job->kernels->width[cpu_mm_width_index(job->kernels, count)];
     for (uint32_t c = 0; c < width; c++)
         job->kernels->fill(job->panels.dtype, x, c < count ? row_of(call, first + c) : NULL, begin,
                            end, width, c, tile);
@@ -40,7 +40,7 @@ static uint64_t small_workspace(const hy_op *op, uint32_t workers) {
 }
 
 static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const mm_job job = mm_job_of(call);
+    const mm_job job = cpu_mm_job_of(call);
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
     uint8_t *tile = (uint8_t *)call->workspace + worker * small_stride(&call->op);
     uint64_t begin, end;
@@ -50,7 +50,7 @@ static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
         const uint32_t count = HY_MIN(rows - first, job.widest);
         fill_tile(call, &job, first, count, 0, job.panels.k, tile);
         for (uint64_t g = begin; g < end; g++)
-            mm_multiply(&job, 0, (uint32_t)g, tile, first, count);
+            cpu_mm_multiply(&job, 0, (uint32_t)g, tile, first, count);
     }
 }
 
@@ -69,11 +69,11 @@ static uint64_t tiles_workspace(const hy_op *op, uint32_t workers) {
 
 static uint64_t rows_workspace(const hy_op *op, uint32_t workers) {
     const cpu_panels p = cpu_panels_of(op);
-    return tiles_bytes(op) + workers * mm_scratch_bytes(&p);
+    return tiles_bytes(op) + workers * cpu_mm_scratch_bytes(&p);
 }
 
 static void fill_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const mm_job job = mm_job_of(call);
+    const mm_job job = cpu_mm_job_of(call);
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x), k = job.panels.k;
     const uint64_t parts = hy_div_up(k, FILL_K);
     uint64_t begin, end;
@@ -90,19 +90,19 @@ static void fill_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
 static void run_block(const mm_job *job, const uint8_t *tiles, uint64_t g, uint64_t g_end,
                       uint32_t first, uint32_t last) {
     for (; g < g_end; g++) {
-        const uint8_t *panels = mm_group_panels(job, 0, (uint32_t)g);
+        const uint8_t *panels = cpu_mm_group_panels(job, 0, (uint32_t)g);
         for (uint32_t t = first; t < last; t += job->widest)
-            mm_multiply_panels(job, panels, 0, (uint32_t)g, tiles + t * job->column_bytes, t,
-                               HY_MIN(last - t, job->widest));
+            cpu_mm_multiply_panels(job, panels, 0, (uint32_t)g, tiles + t * job->column_bytes, t,
+                                   HY_MIN(last - t, job->widest));
     }
 }
 
 static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
-    mm_job job = mm_job_of(call);
+    mm_job job = cpu_mm_job_of(call);
     const uint8_t *tiles = call->workspace;
     if (call->variant->tag & MM_TAG_ROWS)
         job.scratch = (uint8_t *)call->workspace + tiles_bytes(&call->op) +
-                      worker * mm_scratch_bytes(&job.panels);
+                      worker * cpu_mm_scratch_bytes(&job.panels);
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
     const uint64_t count = hy_div_up(rows, job.widest), groups = job.panels.groups;
     uint64_t begin, end;
@@ -225,8 +225,8 @@ MM_WEIGHT_DTYPES(ACCEPTS)
      .cost = cost_##isa_name, PANEL_CONSTANTS},                                                    \
     {.name = "cpu.grouped_matmul." #text "." #isa_name, COMMON(GROUPED_MATMUL, NEEDS, INDEX, 16),  \
      .flags = FLAGS | (rounds), .accepts = accepts_##text,                                         \
-     .phase = {mm_grouped_sort, mm_grouped_fill, mm_grouped_run},                                  \
-     .workspace = mm_grouped_workspace, .cost = cost_##isa_name, PANEL_CONSTANTS},
+     .phase = {cpu_mm_grouped_sort, cpu_mm_grouped_fill, cpu_mm_grouped_run},                                  \
+     .workspace = cpu_mm_grouped_workspace, .cost = cost_##isa_name, PANEL_CONSTANTS},
 #define ANY_ROWS(isa_name, NEEDS, INDEX)                                                           \
     {.name = "cpu.matmul.rows." #isa_name, COMMON(MATMUL, NEEDS, (INDEX) | MM_TAG_ROWS, 16),       \
      .flags = FLAGS | HY_KERNEL_ROUNDS, .in_place = 1u << HY_MATMUL_residual,                      \
@@ -235,8 +235,8 @@ MM_WEIGHT_DTYPES(ACCEPTS)
     {.name = "cpu.grouped_matmul.rows." #isa_name,                                                 \
      COMMON(GROUPED_MATMUL, NEEDS, (INDEX) | MM_TAG_ROWS, 16),                                     \
      .flags = FLAGS | HY_KERNEL_ROUNDS, .accepts = accepts_rows,                                   \
-     .phase = {mm_grouped_sort, mm_grouped_fill, mm_grouped_run},                                  \
-     .workspace = mm_grouped_workspace, .cost = cost_##isa_name},
+     .phase = {cpu_mm_grouped_sort, cpu_mm_grouped_fill, cpu_mm_grouped_run},                                  \
+     .workspace = cpu_mm_grouped_workspace, .cost = cost_##isa_name},
 #define GENERIC(NAME, text, rounds) MATMUL_ROWS(text, generic, CPU_GENERIC, 0, rounds)
 #define AVX2(NAME, text, rounds) MATMUL_ROWS(text, avx2, CPU_AVX2, 1, rounds)
 #define AVX512(NAME, text, rounds) MATMUL_ROWS(text, avx512, CPU_AVX512, 2, rounds)

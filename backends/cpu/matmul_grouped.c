@@ -53,13 +53,13 @@ static plan plan_of(const hy_op *op, void *workspace, uint32_t workers, uint32_t
     if (quantizes(op))
         out.rows = take(base, &at, (uint64_t)x->dim[0] * x->dim[1] * cpu_bytes(HY_DTYPE_A8, p.k));
     out.tiles = take(base, &at, 2 * pairs * mm_column_bytes(p.dtype, p.k));
-    out.scratch = take(base, &at, workers * mm_scratch_bytes(&p));
-    if (out.scratch) out.scratch += worker * mm_scratch_bytes(&p);
+    out.scratch = take(base, &at, workers * cpu_mm_scratch_bytes(&p));
+    if (out.scratch) out.scratch += worker * cpu_mm_scratch_bytes(&p);
     out.bytes = at;
     return out;
 }
 
-uint64_t mm_grouped_workspace(const hy_op *op, uint32_t workers) {
+uint64_t cpu_mm_grouped_workspace(const hy_op *op, uint32_t workers) {
     return plan_of(op, NULL, workers, 0).bytes;
 }
 
@@ -80,7 +80,7 @@ static void list_runs(const mm_job *job, const plan *w, uint32_t experts) {
         for (uint32_t done = 0; done < count; done += job->widest) {
             const uint32_t here = HY_MIN(count - done, job->widest);
             w->tile_run[tiles++] = runs;
-            column += job->kernels->width[mm_width_index(job->kernels, here)];
+            column += job->kernels->width[cpu_mm_width_index(job->kernels, here)];
         }
         runs++;
     }
@@ -108,8 +108,8 @@ static void sort_pairs(const cpu_call *call, const plan *w, uint32_t pairs, uint
     w->begin[0] = 0;
 }
 
-void mm_grouped_sort(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const mm_job job = mm_job_of(call);
+void cpu_mm_grouped_sort(cpu_call *call, uint32_t worker, uint32_t workers) {
+    const mm_job job = cpu_mm_job_of(call);
     const hy_tensor *x = &call->op.operand[HY_GROUPED_MATMUL_x];
     const plan w = plan_of(&call->op, call->workspace, workers, worker);
     const uint32_t rows = cpu_rows(call, HY_GROUPED_MATMUL_x);
@@ -136,7 +136,7 @@ static const void *row_of(const cpu_call *call, const mm_job *job, const plan *w
 
 static void fill_tile(const cpu_call *call, const mm_job *job, const plan *w, uint32_t first,
                       uint32_t count, uint8_t *tile) {
-    const uint32_t width = job->kernels->width[mm_width_index(job->kernels, count)];
+    const uint32_t width = job->kernels->width[cpu_mm_width_index(job->kernels, count)];
     const hy_dtype x =
         w->rows ? HY_DTYPE_A8 : (hy_dtype)call->op.operand[HY_GROUPED_MATMUL_x].dtype;
     for (uint32_t c = 0; c < width; c++)
@@ -158,8 +158,8 @@ static uint32_t tile_at(const mm_job *job, const plan *w, uint32_t i, uint32_t *
     return r->first + done;
 }
 
-void mm_grouped_fill(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const mm_job job = mm_job_of(call);
+void cpu_mm_grouped_fill(cpu_call *call, uint32_t worker, uint32_t workers) {
+    const mm_job job = cpu_mm_job_of(call);
     const plan w = plan_of(&call->op, call->workspace, workers, worker);
     const uint32_t pairs = cpu_rows(call, HY_GROUPED_MATMUL_x) * job.pairs;
     uint64_t begin, end;
@@ -179,8 +179,8 @@ void mm_grouped_fill(cpu_call *call, uint32_t worker, uint32_t workers) {
     }
 }
 
-void mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers) {
-    mm_job job = mm_job_of(call);
+void cpu_mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers) {
+    mm_job job = cpu_mm_job_of(call);
     const plan w = plan_of(&call->op, call->workspace, workers, worker);
     job.order = w.order;
     if (call->variant->tag & MM_TAG_ROWS) job.scratch = w.scratch;
@@ -193,11 +193,11 @@ void mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers) {
         const run *r = &w.runs[i / steps];
         const uint64_t begin = i % steps * step, end = HY_MIN(begin + step, groups);
         for (uint64_t g = begin; g < end; g++) {
-            const uint8_t *panels = mm_group_panels(&job, r->expert, (uint32_t)g);
+            const uint8_t *panels = cpu_mm_group_panels(&job, r->expert, (uint32_t)g);
             for (uint32_t done = 0; done < r->count; done += job.widest)
-                mm_multiply_panels(&job, panels, r->expert, (uint32_t)g,
-                                   w.tiles + (r->column + done) * job.column_bytes, r->first + done,
-                                   HY_MIN(r->count - done, job.widest));
+                cpu_mm_multiply_panels(&job, panels, r->expert, (uint32_t)g,
+                                       w.tiles + (r->column + done) * job.column_bytes,
+                                       r->first + done, HY_MIN(r->count - done, job.widest));
         }
     }
 }

@@ -40,11 +40,11 @@ static void read_grouped(mm_job *job, const cpu_call *call) {
     job->out_stride[1] = cpu_bytes(out->dtype, out->stride[1]);
 }
 
-mm_job mm_job_of(const cpu_call *call) {
+mm_job cpu_mm_job_of(const cpu_call *call) {
     mm_job job = {.kernels = tables[call->variant->tag & MM_TAG_ISA],
                   .panels = cpu_panels_of(&call->op)};
     while (job.widest < MM_MAX_WIDTH) {
-        const uint32_t width = job.kernels->width[mm_width_index(job.kernels, job.widest + 1)];
+        const uint32_t width = job.kernels->width[cpu_mm_width_index(job.kernels, job.widest + 1)];
         if (width <= job.widest) break;
         job.widest = width;
     }
@@ -65,26 +65,26 @@ mm_job mm_job_of(const cpu_call *call) {
     return job;
 }
 
-uint32_t mm_width_index(const mm_kernels *kernels, uint32_t columns) {
+uint32_t cpu_mm_width_index(const mm_kernels *kernels, uint32_t columns) {
     uint32_t i = 0;
     while (kernels->width[i] < columns && i + 1 < MM_WIDTHS && kernels->width[i + 1])
         i++;
     return i;
 }
 
-uint64_t mm_scratch_bytes(const cpu_panels *panels) {
+uint64_t cpu_mm_scratch_bytes(const cpu_panels *panels) {
     return hy_align_up(panels->units * panels->bytes, MM_ALIGN);
 }
 
-const uint8_t *mm_group_panels(const mm_job *job, uint32_t expert, uint32_t group) {
+const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t group) {
     if (!job->scratch) return job->weights + cpu_group_offset(&job->panels, expert, group);
     cpu_panel_pack_group(&job->panels, group, job->weights + expert * job->expert_stride,
                          job->row_stride, job->scratch);
     return job->scratch;
 }
 
-void mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *e, const float *z,
-               const float *up, uint32_t group, uint64_t row) {
+void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *e,
+                   const float *z, const float *up, uint32_t group, uint64_t row) {
     const uint32_t m = group * CPU_PANEL, outputs = HY_MIN(job->panels.m - m, (uint32_t)CPU_PANEL);
     const uint64_t pair = job->order ? job->order[row] : row;
     uint8_t *out = job->out + pair / job->pairs * job->out_stride[0] +
@@ -94,22 +94,23 @@ void mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *
     kernels->finish(e, z, up, m, outputs, out, residual);
 }
 
-void mm_multiply_panels(const mm_job *job, const uint8_t *panels, uint32_t expert, uint32_t group,
-                        const uint8_t *tile, uint32_t first, uint32_t count) {
+void cpu_mm_multiply_panels(const mm_job *job, const uint8_t *panels, uint32_t expert,
+                            uint32_t group, const uint8_t *tile, uint32_t first, uint32_t count) {
     _Alignas(64) float z[2][MM_MAX_WIDTH * CPU_PANEL];
     const cpu_panels *p = &job->panels;
-    const mm_micro micro = job->kernels->micro[p->dtype][mm_width_index(job->kernels, count)];
+    const mm_micro micro = job->kernels->micro[p->dtype][cpu_mm_width_index(job->kernels, count)];
     for (uint32_t unit = 0; unit < p->units; unit++)
         micro(panels + unit * p->bytes, tile, p->k, z[unit]);
 
     mm_epilogue e = job->epilogue;
     e.bias = job->bias ? job->bias + (uint64_t)expert * p->n : NULL;
     for (uint32_t c = 0; c < count; c++)
-        mm_finish(job, job->kernels, &e, z[0] + c * CPU_PANEL,
-                  p->units > 1 ? z[1] + c * CPU_PANEL : NULL, group, first + c);
+        cpu_mm_finish(job, job->kernels, &e, z[0] + c * CPU_PANEL,
+                      p->units > 1 ? z[1] + c * CPU_PANEL : NULL, group, first + c);
 }
 
-void mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
-                 uint32_t first, uint32_t count) {
-    mm_multiply_panels(job, mm_group_panels(job, expert, group), expert, group, tile, first, count);
+void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
+                     uint32_t first, uint32_t count) {
+    cpu_mm_multiply_panels(job, cpu_mm_group_panels(job, expert, group), expert, group, tile, first,
+                           count);
 }

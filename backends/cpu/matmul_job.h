@@ -32,37 +32,37 @@ typedef struct mm_job {
 } mm_job;
 
 /* Reads the op of the call. scratch: room for one group's panels, for weights in the file's layout. */
-mm_job mm_job_of(const cpu_call *call);
+mm_job cpu_mm_job_of(const cpu_call *call);
 
 /* Smallest tile of the ISA for `columns` (at most the widest): index into width[]. */
-uint32_t mm_width_index(const mm_kernels *kernels, uint32_t columns);
+uint32_t cpu_mm_width_index(const mm_kernels *kernels, uint32_t columns);
 
 /* Outputs of `group` (16 of an expert) for output rows [first, first + count): the columns of one tile. */
-void mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
-                 uint32_t first, uint32_t count);
+void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
+                     uint32_t first, uint32_t count);
 
-/* Where mm_multiply finds the group's panels; packs them first when they are not. */
-const uint8_t *mm_group_panels(const mm_job *job, uint32_t expert, uint32_t group);
+/* Where cpu_mm_multiply finds the group's panels; packs them first when they are not. */
+const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t group);
 
 /* The tile's columns over one group whose panels are at hand. */
-void mm_multiply_panels(const mm_job *job, const uint8_t *panels, uint32_t expert, uint32_t group,
-                        const uint8_t *tile, uint32_t first, uint32_t count);
+void cpu_mm_multiply_panels(const mm_job *job, const uint8_t *panels, uint32_t expert,
+                            uint32_t group, const uint8_t *tile, uint32_t first, uint32_t count);
 
 /* Finishes one output row of one group: z and, with glu, up: 16 sums each. */
-void mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *e, const float *z,
-               const float *up, uint32_t group, uint64_t row);
+void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *e,
+                   const float *z, const float *up, uint32_t group, uint64_t row);
 
 /* Room for one group's panels, rounded up. */
-uint64_t mm_scratch_bytes(const cpu_panels *panels);
+uint64_t cpu_mm_scratch_bytes(const cpu_panels *panels);
 
 /* grouped_matmul's phases and workspace (matmul_grouped.c). */
-void mm_grouped_sort(cpu_call *call, uint32_t worker, uint32_t workers);
+void cpu_mm_grouped_sort(cpu_call *call, uint32_t worker, uint32_t workers);
 /* As cpu_fn. */
-void mm_grouped_fill(cpu_call *call, uint32_t worker, uint32_t workers);
+void cpu_mm_grouped_fill(cpu_call *call, uint32_t worker, uint32_t workers);
 /* As cpu_fn. */
-void mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers);
+void cpu_mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers);
 /* As cpu_variant.workspace. */
-uint64_t mm_grouped_workspace(const hy_op *op, uint32_t workers);
+uint64_t cpu_mm_grouped_workspace(const hy_op *op, uint32_t workers);
 
 /* embed (embed.c): from panels, and from rows in the file's layout. */
 void cpu_embed_panels(cpu_call *call, uint32_t worker, uint32_t workers);

@@ -29,25 +29,33 @@
 
 #if defined(__AVX512F__)
 
+/* Sixteen lanes. */
 typedef __m512 v16;
+/* All lanes x. */
 CPU_INLINE v16 v16_set(float x) {
     return _mm512_set1_ps(x);
 }
+/* 16 floats, any alignment. */
 CPU_INLINE v16 v16_load(const float *p) {
     return _mm512_loadu_ps(p);
 }
+/* To 16 floats, any alignment. */
 CPU_INLINE void v16_store(float *p, v16 x) {
     _mm512_storeu_ps(p, x);
 }
+/* a + b */
 CPU_INLINE v16 v16_add(v16 a, v16 b) {
     return _mm512_add_ps(a, b);
 }
+/* a - b */
 CPU_INLINE v16 v16_sub(v16 a, v16 b) {
     return _mm512_sub_ps(a, b);
 }
+/* a * b */
 CPU_INLINE v16 v16_mul(v16 a, v16 b) {
     return _mm512_mul_ps(a, b);
 }
+/* a / b */
 CPU_INLINE v16 v16_div(v16 a, v16 b) {
     return _mm512_div_ps(a, b);
 }
@@ -215,8 +223,11 @@ CPU_INLINE void v16_sum4(const v16 x[4], float *out) {
 
 #else /* generic: GCC and clang vectors of four, which every machine has or splits */
 
+/* Four lanes. */
 typedef float v4 __attribute__((vector_size(16)));
+/* Four integers. */
 typedef int32_t v4i __attribute__((vector_size(16)));
+/* Sixteen lanes. */
 typedef struct v16 {
     v4 v[4];
 } v16;
@@ -225,29 +236,37 @@ typedef struct v16 {
     for (int i = 0; i < 4; i++)                                                                    \
         r.v[i] = (expression);                                                                     \
     return r
+/* All lanes x. */
 CPU_INLINE v16 v16_set(float x) {
     V16_LOOP(((v4){x, x, x, x}));
 }
+/* 16 floats, any alignment. */
 CPU_INLINE v16 v16_load(const float *p) {
     v16 r;
     memcpy(&r, p, sizeof r);
     return r;
 }
+/* To 16 floats, any alignment. */
 CPU_INLINE void v16_store(float *p, v16 x) {
     memcpy(p, &x, sizeof x);
 }
+/* a + b */
 CPU_INLINE v16 v16_add(v16 a, v16 b) {
     V16_LOOP(a.v[i] + b.v[i]);
 }
+/* a - b */
 CPU_INLINE v16 v16_sub(v16 a, v16 b) {
     V16_LOOP(a.v[i] - b.v[i]);
 }
+/* a * b */
 CPU_INLINE v16 v16_mul(v16 a, v16 b) {
     V16_LOOP(a.v[i] * b.v[i]);
 }
+/* a / b */
 CPU_INLINE v16 v16_div(v16 a, v16 b) {
     V16_LOOP(a.v[i] / b.v[i]);
 }
+/* a * b + c, rounded twice here */
 CPU_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
     V16_LOOP(a.v[i] * b.v[i] + c.v[i]);
 }
@@ -335,6 +354,7 @@ CPU_INLINE void v16_sum4(const v16 x[4], float *out) {
 
 /* ---- built on those ---- */
 
+/* All lanes 0. */
 CPU_INLINE v16 v16_zero(void) {
     return v16_set(0.0f);
 }
@@ -348,6 +368,7 @@ CPU_INLINE float cpu_f16(uint16_t h) {
 #endif
 }
 
+/* The largest lane; a NaN may be passed over. */
 CPU_INLINE float v16_max_lane(v16 x) {
     float lanes[16];
     v16_store(lanes, x);
@@ -358,6 +379,7 @@ CPU_INLINE float v16_max_lane(v16 x) {
     return lanes[0];
 }
 
+/* Rounds to nearest even. */
 CPU_INLINE void v16_store_bf16(uint16_t *p, v16 x) {
     float lanes[16];
     v16_store(lanes, x);

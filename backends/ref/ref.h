@@ -60,6 +60,7 @@ typedef struct ref_entry {
 
 /* ---- reading ---- */
 
+/* Whether the operand is present. */
 static inline bool ref_has(const ref_call *c, uint32_t operand) {
     return c->o[operand].t != NULL;
 }
@@ -73,6 +74,7 @@ uint64_t ref_rows(const ref_tensor *o);
 uint64_t ref_at(const ref_tensor *o, uint64_t row);
 /* One element of a plain type at an element offset. */
 double ref_value(const ref_tensor *o, uint64_t at);
+/* One element of an i32 operand. */
 int32_t ref_int(const ref_tensor *o, uint64_t at);
 /* A whole row, exactly dequantized, to dst [inner]. */
 void ref_read(const ref_tensor *o, uint64_t row, double *dst);
@@ -94,10 +96,13 @@ double ref_round(hy_dtype dtype, double x);
 
 /* ---- arithmetic with magnitudes ---- */
 
+/* The activation (hy_act) of z. */
 ref_number ref_act(int32_t act, ref_number z);
+/* The product of two values that are both inexact. */
 ref_number ref_mul(ref_number a, ref_number b);
-/* scale 0 means 1; softcap 0 means none. */
+/* scale 0 means 1. */
 ref_number ref_scale(float scale, ref_number y);
+/* softcap 0 means none. */
 ref_number ref_softcap(float softcap, ref_number y);
 /* v, mag [n]: softmax in place, magnitudes as above. */
 void ref_softmax(double *v, double *mag, uint32_t n);
@@ -110,33 +115,44 @@ void ref_sync(const ref_call *c, uint32_t workers);
 
 /* ---- the ops ---- */
 
-void ref_matmul(const ref_call *c, uint32_t worker, uint32_t workers);
-uint64_t ref_matmul_scratch(const hy_op *op, uint32_t workers);
-void ref_grouped_matmul(const ref_call *c, uint32_t worker, uint32_t workers);
-uint64_t ref_grouped_matmul_scratch(const hy_op *op, uint32_t workers);
-void ref_attention(const ref_call *c, uint32_t worker, uint32_t workers);
-uint64_t ref_attention_scratch(const hy_op *op, uint32_t workers);
-void ref_kv_write(const ref_call *c, uint32_t worker, uint32_t workers);
-uint64_t ref_kv_write_scratch(const hy_op *op, uint32_t workers);
-void ref_rms_norm(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_layer_norm(const ref_call *c, uint32_t worker, uint32_t workers);
-uint64_t ref_norm_scratch(const hy_op *op, uint32_t workers);
-void ref_rope_table(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_rope(const ref_call *c, uint32_t worker, uint32_t workers);
-uint64_t ref_rope_scratch(const hy_op *op, uint32_t workers);
-void ref_embed(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_add(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_multiply(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_unary(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_glu(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_softmax_op(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_gather_rows(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_move(const ref_call *c, uint32_t worker, uint32_t workers); /* cast, quantize_rows, copy */
-/* REF_ROWS rows of the widest operand. */
-uint64_t ref_rows_scratch(const hy_op *op, uint32_t workers);
-void ref_topk_route(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_combine(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_argmax(const ref_call *c, uint32_t worker, uint32_t workers);
-void ref_topk(const ref_call *c, uint32_t worker, uint32_t workers);
+/* ref_fn of each op, as hal/ops.h says. */
+#define REF_OP(name) void name(const ref_call *c, uint32_t worker, uint32_t workers)
+/* Doubles of scratch that an op needs for all workers. */
+#define REF_SCRATCH(name) uint64_t name(const hy_op *op, uint32_t workers)
+
+/* ref_matmul.c */
+REF_OP(ref_matmul);
+REF_OP(ref_grouped_matmul);
+REF_SCRATCH(ref_matmul_scratch);
+REF_SCRATCH(ref_grouped_matmul_scratch);
+/* ref_attention.c */
+REF_OP(ref_attention);
+REF_OP(ref_kv_write);
+REF_SCRATCH(ref_attention_scratch);
+REF_SCRATCH(ref_kv_write_scratch);
+/* ref_norm.c */
+REF_OP(ref_rms_norm);
+REF_OP(ref_layer_norm);
+REF_SCRATCH(ref_norm_scratch);
+/* ref_rope.c */
+REF_OP(ref_rope_table);
+REF_OP(ref_rope);
+REF_SCRATCH(ref_rope_scratch);
+/* ref_misc.c; ref_move is cast, quantize_rows and copy */
+REF_OP(ref_embed);
+REF_OP(ref_add);
+REF_OP(ref_multiply);
+REF_OP(ref_unary);
+REF_OP(ref_glu);
+REF_OP(ref_softmax_op);
+REF_OP(ref_gather_rows);
+REF_OP(ref_move);
+/* REF_ROWS rows of the widest operand; for ref_misc.c and ref_route.c. */
+REF_SCRATCH(ref_rows_scratch);
+/* ref_route.c */
+REF_OP(ref_topk_route);
+REF_OP(ref_combine);
+REF_OP(ref_argmax);
+REF_OP(ref_topk);
 
 #endif

@@ -17,9 +17,9 @@ static const ref_entry ref_entries[HY_OP_KIND_COUNT] = {
     [HY_OP_EMBED] = {ref_embed, ref_rows_scratch, false, 0},
     [HY_OP_MATMUL] = {ref_matmul, ref_matmul_scratch, true, BIT(HY_MATMUL_residual)},
     [HY_OP_GROUPED_MATMUL] = {ref_grouped_matmul, ref_grouped_matmul_scratch, true, 0},
-    [HY_OP_RMS_NORM] = {ref_rms_norm, ref_norm_scratch, true,
+    [HY_OP_RMS_NORM] = {ref_rms_norm, ref_norm_scratch, false,
                         BIT(HY_RMS_NORM_x) | BIT(HY_RMS_NORM_residual)},
-    [HY_OP_LAYER_NORM] = {ref_layer_norm, ref_norm_scratch, true,
+    [HY_OP_LAYER_NORM] = {ref_layer_norm, ref_norm_scratch, false,
                           BIT(HY_LAYER_NORM_x) | BIT(HY_LAYER_NORM_residual)},
     [HY_OP_ROPE_TABLE] = {ref_rope_table, ref_rope_scratch, false, 0},
     [HY_OP_ROPE] = {ref_rope, ref_rope_scratch, false, BIT(HY_ROPE_x)},
@@ -27,9 +27,9 @@ static const ref_entry ref_entries[HY_OP_KIND_COUNT] = {
     [HY_OP_ATTENTION] = {ref_attention, ref_attention_scratch, true, BIT(HY_ATTENTION_q)},
     [HY_OP_ADD] = {ref_add, ref_rows_scratch, false, BIT(HY_ADD_a) | BIT(HY_ADD_b)},
     [HY_OP_MUL] = {ref_multiply, ref_rows_scratch, false, BIT(HY_MUL_a) | BIT(HY_MUL_b)},
-    [HY_OP_UNARY] = {ref_unary, ref_rows_scratch, true, BIT(HY_UNARY_x)},
-    [HY_OP_GLU] = {ref_glu, ref_rows_scratch, true, BIT(HY_GLU_gate) | BIT(HY_GLU_up)},
-    [HY_OP_SOFTMAX] = {ref_softmax_op, ref_rows_scratch, true, BIT(HY_SOFTMAX_x)},
+    [HY_OP_UNARY] = {ref_unary, ref_rows_scratch, false, BIT(HY_UNARY_x)},
+    [HY_OP_GLU] = {ref_glu, ref_rows_scratch, false, BIT(HY_GLU_gate) | BIT(HY_GLU_up)},
+    [HY_OP_SOFTMAX] = {ref_softmax_op, ref_rows_scratch, false, BIT(HY_SOFTMAX_x)},
     [HY_OP_TOPK_ROUTE] = {ref_topk_route, ref_rows_scratch, false, 0},
     [HY_OP_COMBINE] = {ref_combine, ref_rows_scratch, false, BIT(HY_COMBINE_residual)},
     [HY_OP_GATHER_ROWS] = {ref_gather_rows, ref_rows_scratch, false, 0},
@@ -118,7 +118,8 @@ static const char *const kernel_names[HY_OP_KIND_COUNT] = {
 };
 
 static uint64_t scratch_bytes(const hy_op *op, uint32_t workers) {
-    return ref_entries[op->kind].scratch(op, workers) * sizeof(double);
+    const ref_entry *entry = &ref_entries[op->kind];
+    return entry->scratch(op, entry->parallel ? workers : 1) * sizeof(double);
 }
 
 static hy_status ref_candidates(hy_device *base, const hy_op *op, hy_kernel *out, uint32_t *count) {

@@ -26,20 +26,21 @@ extern "C" {
 
 /* What happened, and what the caller should do about it. Values never change. */
 typedef enum hy_status {
-    HY_OK = 0,            /* done */
-    HY_E_ARGUMENT = 1,    /* an argument breaks the function's contract: fix the call */
-    HY_E_STATE = 2,       /* the object is not in a state that allows this: fix the order of calls */
-    HY_E_MEMORY = 3,      /* host or device memory is not enough: ask for less (context, batch, model) */
-    HY_E_IO = 4,          /* the operating system refused a read or write: look at the path and disk */
-    HY_E_FORMAT = 5,      /* a file or text is damaged or not what it claims to be: get another one */
-    HY_E_UNSUPPORTED = 6, /* well-formed, but outside what this build can do: the text names the limit */
+    HY_OK = 0,         /* done */
+    HY_E_ARGUMENT = 1, /* an argument breaks the function's contract: fix the call */
+    HY_E_STATE = 2,    /* the object is not in a state that allows this: fix the order of calls */
+    HY_E_MEMORY = 3, /* host or device memory is not enough: ask for less (context, batch, model) */
+    HY_E_IO = 4,     /* the operating system refused a read or write: look at the path and disk */
+    HY_E_FORMAT = 5, /* a file or text is damaged or not what it claims to be: get another one */
+    HY_E_UNSUPPORTED =
+        6, /* well-formed, but outside what this build can do: the text names the limit */
     HY_E_NOT_FOUND = 7,   /* no such file, device, tensor, name: the text lists what there is */
     HY_E_UNAVAILABLE = 8, /* a library, driver or device is missing on this machine */
     HY_E_DEVICE = 9,      /* the device failed; sticky: free the engine and open the device again */
-    HY_E_LIMIT = 10,      /* a stated limit is reached (context, sequences, pages): wait or shorten */
-    HY_E_TEXT = 11,       /* invalid UTF-8 or text that the tokenizer cannot encode */
-    HY_E_TIMEOUT = 12,    /* the time given has passed; the work may still finish */
-    HY_E_INTERNAL = 13    /* a bug in Halyard: please report it with the text */
+    HY_E_LIMIT = 10,   /* a stated limit is reached (context, sequences, pages): wait or shorten */
+    HY_E_TEXT = 11,    /* invalid UTF-8 or text that the tokenizer cannot encode */
+    HY_E_TIMEOUT = 12, /* the time given has passed; the work may still finish */
+    HY_E_INTERNAL = 13 /* a bug in Halyard: please report it with the text */
 } hy_status;
 
 /* How much a message matters to its reader. */

@@ -36,6 +36,7 @@ typedef enum hy_pass {
     HY_PASS_COUNT
 } hy_pass;
 
+/* "fuse"; "unknown" when out of range. */
 const char *hy_pass_name(hy_pass pass);
 /* HY_PASS_COUNT when unknown. */
 hy_pass hy_pass_by_name(const char *name);
@@ -47,18 +48,18 @@ typedef struct hy_compile_params {
     hy_bounds bounds;                /* largest T, S, R; P and L exact */
     const uint32_t *bucket;          /* [buckets] upper bounds of T, rising, the last = bounds T */
     uint32_t buckets;
-    bool fast;     /* numerics=fast: kernels that are not HY_KERNEL_INVARIANT are admitted */
-    bool fallback; /* an op without a kernel on its device may run on another of the list */
-    bool unfused;  /* leave the fuse pass out (tests, --no-fuse) */
+    bool fast;       /* numerics=fast: kernels that are not HY_KERNEL_INVARIANT are admitted */
+    bool fallback;   /* an op without a kernel on its device may run on another of the list */
+    bool unfused;    /* leave the fuse pass out (tests, --no-fuse) */
     bool no_sharing; /* every result and workspace in bytes of its own (tests of plan_memory) */
 } hy_compile_params;
 
 /* Where a piece of a program lives on its device. */
 typedef enum hy_arena_kind {
-    HY_ARENA_WEIGHTS = 0, /* packed constants and literals */
-    HY_ARENA_STATE = 1,   /* KV cache, recurrent state */
+    HY_ARENA_WEIGHTS = 0,     /* packed constants and literals */
+    HY_ARENA_STATE = 1,       /* KV cache, recurrent state */
     HY_ARENA_ACTIVATIONS = 2, /* temporaries and workspace of the largest bucket, outputs */
-    HY_ARENA_STEP = 3,    /* the step block: counters, then the inputs */
+    HY_ARENA_STEP = 3,        /* the step block: counters, then the inputs */
     HY_ARENA_COUNT
 } hy_arena_kind;
 
@@ -90,10 +91,10 @@ typedef struct hy_program_binding {
 
 /* One recorded op of one bucket. */
 typedef struct hy_program_step {
-    uint32_t node;  /* in program->graph */
-    uint32_t wave;  /* rises; a barrier between different waves of one device */
+    uint32_t node; /* in program->graph */
+    uint32_t wave; /* rises; a barrier between different waves of one device */
     uint8_t device;
-    bool transfer;  /* a copy between devices: operand 0 -> operand 1, done by the engine */
+    bool transfer; /* a copy between devices: operand 0 -> operand 1, done by the engine */
     hy_op op;
     hy_kernel kernel;
     hy_place operand[HY_MAX_OPERANDS]; /* size 0: absent */
@@ -139,22 +140,24 @@ void hy_program_print(const hy_program *program, uint32_t bucket, hy_text *out);
 /* Buffers of one device by arena, for recording. */
 typedef struct hy_program_memory {
     hy_buffer *buffer[HY_MAX_DEVICES][HY_ARENA_COUNT];
-    hy_buffer *staging[HY_MAX_DEVICES]; /* host-heap twin of the step arena; NULL when the step arena is
+    hy_buffer
+        *staging[HY_MAX_DEVICES]; /* host-heap twin of the step arena; NULL when the step arena is
                                            itself host memory */
 } hy_program_memory;
 
 /* Part of a bucket between two transfers: one sealed list on one device. */
 typedef struct hy_program_segment {
     uint8_t device;
-    hy_cmd *cmd;            /* NULL for a transfer */
+    hy_cmd *cmd; /* NULL for a transfer */
     const hy_program_step *transfer;
 } hy_program_segment;
 
 /* Records bucket `index` (pass emit): at most `capacity` segments, *count written. The caller frees the
  * lists with hy_cmd_free. */
 HY_NODISCARD hy_status hy_program_record(const hy_program *program, uint32_t index,
-                                         const hy_program_memory *memory, hy_program_segment *segments,
-                                         uint32_t capacity, uint32_t *count);
+                                         const hy_program_memory *memory,
+                                         hy_program_segment *segments, uint32_t capacity,
+                                         uint32_t *count);
 
 /* ---- the passes, for tests; params as above ---- */
 HY_NODISCARD hy_status hy_pass_canonicalize(hy_graph *graph);

@@ -34,7 +34,9 @@ typedef struct hy_uses {
     size_t room;           /* values that fit the arrays */
 } hy_uses;
 
+/* Reads the whole graph once. */
 HY_NODISCARD hy_status hy_uses_new(hy_graph *graph, hy_uses *out);
+/* Leaves the graph as it is. */
 void hy_uses_free(hy_uses *uses);
 /* HY_NO_ID when memory ran out. */
 uint32_t hy_uses_value_add(hy_uses *uses, const hy_value *proto);
@@ -68,6 +70,7 @@ typedef struct hy_query {
     hy_status status; /* first failure of a device or of memory; its text is the thread's */
 } hy_query;
 
+/* Forgets all answers; pointers to them become invalid. */
 void hy_query_free(hy_query *query);
 /* Asked once per distinct op and device. NULL after a failure (query->status). An op that breaks a rule of
  * hy_op_check has no kernels. */
@@ -130,7 +133,9 @@ typedef struct hy_compiler {
     uint64_t activation_base[HY_MAX_DEVICES]; /* bytes of fixed outputs */
 } hy_compiler;
 
+/* Chooses a kernel per task and bucket, and lists the constants. */
 HY_NODISCARD hy_status hy_compile_select(hy_compiler *c);
+/* Fills order, wave and waves. */
 HY_NODISCARD hy_status hy_compile_schedule(hy_compiler *c);
 /* Arenas of constants, state and step block, and fixed places of outputs; all bindings. */
 HY_NODISCARD hy_status hy_compile_arenas(hy_compiler *c);

@@ -74,11 +74,11 @@ typedef struct hy_value {
     uint8_t kind;     /* hy_value_kind */
     uint8_t dtype;    /* hy_dtype */
     uint8_t rank;
-    uint8_t axis;     /* WEIGHT: how parts are joined */
+    uint8_t axis;            /* WEIGHT: how parts are joined */
     hy_dim dim[HY_MAX_RANK]; /* outermost first */
-    uint32_t node;    /* producer of a NODE value, else HY_NO_ID */
-    uint32_t output;  /* which operand of the producer */
-    uint32_t parts;   /* WEIGHT */
+    uint32_t node;           /* producer of a NODE value, else HY_NO_ID */
+    uint32_t output;         /* which operand of the producer */
+    uint32_t parts;          /* WEIGHT */
     const hy_weight_part *part;
     const void *data; /* LITERAL: dense contents */
     /* Set by canonicalize when a reshape or slice vanishes: this value is a window of another one.
@@ -95,15 +95,16 @@ enum { HY_NODE_RESHAPE = HY_OP_KIND_COUNT, HY_NODE_SLICE, HY_NODE_KIND_COUNT };
 
 typedef struct hy_node {
     uint32_t kind;
-    uint32_t word[8];                   /* attributes as in hy_op.word; SLICE: axis, begin */
-    uint32_t operand[HY_MAX_OPERANDS];  /* value ids, inputs and outputs by operand number; HY_NO_ID:
+    uint32_t word[8];                  /* attributes as in hy_op.word; SLICE: axis, begin */
+    uint32_t operand[HY_MAX_OPERANDS]; /* value ids, inputs and outputs by operand number; HY_NO_ID:
                                            absent. A STATE operand holds the version read ... */
-    uint32_t written[HY_MAX_OPERANDS];  /* ... and here the version written */
-    uint8_t device;                     /* index into the device list; set by place */
-    bool dead;                          /* removed by a pass; ids stay stable */
-    uint32_t layer;                     /* model layer, HY_NO_ID outside of any */
+    uint32_t written[HY_MAX_OPERANDS]; /* ... and here the version written */
+    uint8_t device;                    /* index into the device list; set by place */
+    bool dead;                         /* removed by a pass; ids stay stable */
+    uint32_t layer;                    /* model layer, HY_NO_ID outside of any */
 } hy_node;
 
+/* A value that the caller reads after a step. */
 typedef struct hy_graph_output {
     const char *name;
     uint32_t value;
@@ -120,27 +121,34 @@ typedef struct hy_graph {
     uint32_t *name_slot; /* hash table of value ids by name, id + 1; 0: free */
     size_t name_slots;   /* a power of two, or 0 */
     uint32_t layer;      /* given to nodes that are added now */
-    hy_status status; /* first failure of a building call; later calls do nothing */
-    char error[256];  /* its text */
+    hy_status status;    /* first failure of a building call; later calls do nothing */
+    char error[256];     /* its text */
 } hy_graph;
 
+/* An empty graph. HY_E_MEMORY. */
 HY_NODISCARD hy_status hy_graph_new(const char *name, hy_graph **out);
+/* NULL is fine. */
 void hy_graph_free(hy_graph *graph);
+/* A deep copy with equal ids. HY_E_MEMORY. */
 HY_NODISCARD hy_status hy_graph_copy(const hy_graph *graph, hy_graph **out);
 
 /* ---- building: on failure these return HY_NO_ID and set graph->status; HY_NO_ID as an operand that is
  * not optional fails as well, so that one check of hy_graph_status at the end suffices. Names and data are
  * copied; name NULL makes one up. ------------------------------------------------------------------- */
 
+/* The first failure of a building call, with its text. */
 HY_NODISCARD hy_status hy_graph_status(const hy_graph *graph);
 
+/* Names of inputs and states must be new: the program binds by them. */
 uint32_t hy_graph_input(hy_graph *graph, const char *name, hy_dtype dtype, uint32_t rank,
                         const hy_dim *dim);
+/* Contents live from step to step; the first version of the state is returned. */
 uint32_t hy_graph_state(hy_graph *graph, const char *name, hy_dtype dtype, uint32_t rank,
                         const hy_dim *dim);
-/* One part is one whole tensor. */
+/* One part is one whole tensor; the value is named after the first. */
 uint32_t hy_graph_weight(hy_graph *graph, hy_dtype dtype, uint32_t rank, const uint32_t *dim,
                          uint8_t axis, uint32_t parts, const hy_weight_part *part);
+/* Plain dtypes only; `data` is dense. A name that is taken gets a suffix. */
 uint32_t hy_graph_literal(hy_graph *graph, const char *name, hy_dtype dtype, uint32_t rank,
                           const uint32_t *dim, const void *data);
 
@@ -172,6 +180,7 @@ uint32_t hy_graph_reshape(hy_graph *graph, uint32_t value, uint32_t rank, const 
 /* [begin, begin + extent) of one axis that is not dynamic. */
 uint32_t hy_graph_slice(hy_graph *graph, uint32_t value, uint32_t axis, uint32_t begin,
                         uint32_t extent);
+/* Outputs appear in this order in the program; names must differ. */
 void hy_graph_output_add(hy_graph *graph, const char *name, uint32_t value);
 
 /* ---- reading ---- */
@@ -182,7 +191,8 @@ typedef struct hy_bounds {
 } hy_bounds;
 
 /* The HAL description of a value / a node at given upper bounds: strides, counters, constant flags. */
-void hy_graph_tensor(const hy_graph *graph, uint32_t value, const hy_bounds *bounds, hy_tensor *out);
+void hy_graph_tensor(const hy_graph *graph, uint32_t value, const hy_bounds *bounds,
+                     hy_tensor *out);
 void hy_graph_op(const hy_graph *graph, uint32_t node, const hy_bounds *bounds, hy_op *out);
 
 /* Every rule: ids in range, operands before users, shapes and dtypes (through hy_op_check at two

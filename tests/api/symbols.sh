@@ -1,7 +1,7 @@
 #!/bin/sh
 # symbols.sh CC INCLUDE SHARED STATIC: the shared library exports what the public headers mark HY_API and
 # nothing else, at most 64 names; in the static one every global name begins with hy_ or a backend's name; and the
-# shared one needs no library but the C library and the three small ones.
+# shared one needs no library but the C library, jansson and PCRE2.
 set -eu
 cc=$1 include=$2 shared=$3 static=$4
 most=64
@@ -48,7 +48,7 @@ done
 for library in $(readelf -d "$shared" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
     case $library in
     libc.* | libm.* | libdl.* | libpthread.* | ld-linux* | libgcc_s.*) ;;
-    libjansson.* | libpcre2-8.* | libutf8proc.*) ;;
+    libjansson.* | libpcre2-8.*) ;;
     *) fail "the shared library needs $library" ;;
     esac
 done

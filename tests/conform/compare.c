@@ -41,7 +41,8 @@ static void check(cursor *k, uint64_t column, double got, double want, double ma
     if (dtype == HY_DTYPE_I32) bound = 0.25;
     double ratio = fabs(got - want) / bound;
     /* too large for f16: infinity of the right sign is the rounded result */
-    if (dtype == HY_DTYPE_F16 && fabs(want) + bound >= 65520 && isinf(got) && got * want > 0) ratio = 0;
+    if (dtype == HY_DTYPE_F16 && fabs(want) + bound >= 65520 && isinf(got) && got * want > 0)
+        ratio = 0;
     if (!(ratio <= *k->worst)) *k->worst = isnan(ratio) ? INFINITY : ratio;
     if (ratio <= 1.0 || k->failure[0]) return;
     snprintf(k->failure, 256, "%s: %s[row %llu, %llu] is %.9g, expected %.9g +- %.3g (mag %.3g)",
