@@ -123,6 +123,11 @@ static int report(const eval *v) {
                       (json_int_t)v->count, "scored", (json_int_t)v->scored, "nll", mean,
                       "perplexity", perplexity, "perplexity_error", error, "seconds", seconds);
         if (!root) return cli_fail("eval", 1, "cannot write the result as JSON");
+        if (!v->scored) { /* one token: nothing follows it */
+            json_object_set_new(root, "nll", json_null());
+            json_object_set_new(root, "perplexity", json_null());
+            json_object_set_new(root, "perplexity_error", json_null());
+        }
         if (v->compared) {
             json_object_set_new(root, "kld", json_real(kld));
             json_object_set_new(root, "top1_agreement", json_real(agree));
@@ -181,6 +186,8 @@ static int eval_all(eval *v) {
     code = read_ids(v);
     if (code) return code;
     if (v->count < 1) return cli_fail("eval", 1, "the text has no tokens");
+    if ((v->count < 2 || v->window == 1) && !v->logits_path && !v->kld_path)
+        return cli_fail("eval", 1, "one token has nothing to score: perplexity needs two in a row");
     /* rows of logits per step: at most 64 MB of them, so that a large vocabulary stays cheap */
     uint64_t rows = (64u << 20) / (sizeof(float) * (uint64_t)v->model.vocab);
     uint32_t batch = v->e.batch ? v->e.batch : 512;

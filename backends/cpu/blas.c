@@ -124,7 +124,7 @@ static void multiply(const cpu_call *call, const mm_job *job, uint32_t g, uint32
     const float *a = own ? call->workspace : call->p[HY_MATMUL_x];
     const int lda = own ? (int)x->dim[1] : (int)x->stride[0];
     const uint32_t panels = (g_end - g) * job->panels.units, columns = panels * CPU_PANEL;
-    const uint8_t *first = mm_group_panels(job, 0, g);
+    const uint8_t *first = cpu_mm_group_panels(job, 0, g);
     for (uint32_t k = 0; k < job->panels.k; k += BLOCK_K) {
         const uint32_t count = HY_MIN(job->panels.k - k, (uint32_t)BLOCK_K);
         for (uint32_t i = 0; i < panels; i++)
@@ -137,7 +137,7 @@ static void multiply(const cpu_call *call, const mm_job *job, uint32_t g, uint32
 
 static void run(cpu_call *call, uint32_t worker, uint32_t workers) {
     (void)workers;
-    const mm_job job = mm_job_of(call);
+    const mm_job job = cpu_mm_job_of(call);
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x),
                    per_strip = STRIP / CPU_PANEL / job.panels.units;
     float *strip = (float *)(void *)((uint8_t *)call->workspace + x_bytes(&call->op)) +
@@ -156,8 +156,8 @@ static void run(cpu_call *call, uint32_t worker, uint32_t workers) {
             for (uint32_t group = (uint32_t)g; group < g_end; group++) {
                 const float *z =
                     c + (uint64_t)t * columns + (group - g) * job.panels.units * CPU_PANEL;
-                mm_finish(&job, finisher, &e, z, job.panels.units > 1 ? z + CPU_PANEL : NULL, group,
-                          t);
+                cpu_mm_finish(&job, finisher, &e, z, job.panels.units > 1 ? z + CPU_PANEL : NULL,
+                              group, t);
             }
     }
 }

@@ -285,8 +285,10 @@ static void write_places(planner *p) {
 
 hy_status hy_compile_plan_memory(hy_compiler *c, hy_program_bucket *bucket, hy_program_step *step) {
     planner p = {.c = c, .bucket = bucket, .step = step};
-    hy_status status = HY_NO_MEMORY();
-    if (planner_room(&p)) {
+    hy_status status;
+    if (!planner_room(&p)) {
+        status = HY_NO_MEMORY();
+    } else {
         find_last_waves(&p);
         find_blocks(&p);
         rank *order = hy_arena_alloc(&p.arena, p.blocks, sizeof *order);

@@ -292,8 +292,8 @@ static int32_t choose(hy_sampler *s, uint32_t count) {
     const hy_sampler_params *p = &s->params;
     candidate *c = s->candidate;
     if (p->temperature == 0) return c[best(c, count)].id;
+    count = keep_top_k(c, count, p->top_k); /* temperature keeps the order: fewer to weigh */
     weigh(c, count, (double)p->temperature);
-    count = keep_top_k(c, count, p->top_k);
     if (p->typical_p > 0 && p->typical_p < 1) count = keep_typical(c, count, (double)p->typical_p);
     if (p->top_p > 0 && p->top_p < 1) count = keep_share(c, count, (double)p->top_p);
     if (p->min_p > 0) count = keep_min_p(c, count, (double)p->min_p);

@@ -76,6 +76,14 @@ class Eval(CliTest):
         self.assertEqual((result['tokens'], result['scored']), (81, 76))
         self.assertGreater(result['perplexity'], self.story['ppl'])
 
+    def test_one_token(self):
+        for more in ((), ('--json',), ('--ids', 1), ('--window', 1, '-p', 'Tom')):
+            words = more if '--ids' in more or '-p' in more else ('-p', '') + more
+            self.refused('eval', '-m', self.model, *words, match='nothing to score')
+        result = self.ok('eval', '-m', self.model, '--ids', 1, '--json', '--logits', self.path('one.npy')).json
+        self.assertEqual((result['tokens'], result['scored'], result['perplexity']), (1, 0, None))
+        self.assertEqual(read_npy(self.path('one.npy'))[0], [1, 512])
+
     def test_no_bos(self):
         result = self.ok('eval', '-m', self.model, '--json', '-f', self.story_file, '--no-bos').json
         self.assertEqual((result['tokens'], result['scored']), (80, 79))

@@ -6,7 +6,7 @@ import struct
 
 import gguf_file
 from gguf_file import ARRAY, STRING, string
-from harness import CliTest, SANITIZER, data
+from harness import CliTest, SANITIZER, data, tinystories
 
 HUGE = 1 << 60
 READ = (('inspect', '--tensors'), ('run', '-p', 'a', '-n', '1', '-m'), ('tokenize', '-p', 'a', '-m'))
@@ -271,7 +271,7 @@ class Corrupted(Hostile):
         """The first and last 1500 bytes before the data: header, hyper-parameters, tensor declarations."""
         model = self.model()
         ends = (0, 1500), (model.data_at - 1700, model.data_at)
-        count = 60 if SANITIZER else 260
+        count = 60 if SANITIZER else 600
         refused = self.sweep('metadata.gguf', self.raw, count, 1, lambda draw: draw.randrange(*draw.choice(ends)))
         self.assertGreater(refused, count // 4)
 
@@ -280,10 +280,17 @@ class Corrupted(Hostile):
         self.sweep('anywhere.gguf', self.raw, 15 if SANITIZER else 40, 2,
                    lambda draw: draw.randrange(draw.choice((model.data_at, len(self.raw)))))
 
+    def test_trained(self):
+        """A vocabulary with scores."""
+        with open(tinystories(), 'rb') as file:
+            raw = file.read()
+        data_at = gguf_file.Gguf(raw).data_at
+        self.sweep('trained.gguf', raw, 20 if SANITIZER else 150, 4, lambda draw: draw.randrange(data_at))
+
     def test_experts(self):
         with open(self.synth('moe.gguf', 'tiny-moe', 'q4_0'), 'rb') as file:
             raw = file.read()
         data_at = gguf_file.Gguf(raw).data_at
         ends = (0, 1500), (data_at - 1800, data_at)
-        self.sweep('moe.gguf', raw, 20 if SANITIZER else 80, 3, lambda draw: draw.randrange(*draw.choice(ends)))
+        self.sweep('moe.gguf', raw, 20 if SANITIZER else 150, 3, lambda draw: draw.randrange(*draw.choice(ends)))
 

@@ -150,6 +150,7 @@ class Trace(CliTest):
         self.assertEqual(result.code, 0, result)
         for line in result.err.decode().splitlines():
             self.assertRegex(line, r'^halyard: (warning|info|debug): \S')
+            self.assertNotIn('memory', line)
 
 
 class Bench(CliTest):

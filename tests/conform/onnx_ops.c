@@ -96,8 +96,8 @@ static hy_status unary(onnx_case *c, hy_act act) {
 }
 
 hy_status onnx_gelu(onnx_case *c) {
-    const bool tanh = strcmp(onnx_text(c, "approximate", "none"), "tanh") == 0;
-    return unary(c, tanh ? HY_ACT_GELU_TANH : HY_ACT_GELU_ERF);
+    const bool fitted = strcmp(onnx_text(c, "approximate", "none"), "tanh") == 0;
+    return unary(c, fitted ? HY_ACT_GELU_TANH : HY_ACT_GELU_ERF);
 }
 
 hy_status onnx_swish(onnx_case *c) {

@@ -179,6 +179,44 @@ static void test_random_cpu(void **state) {
     random_graphs("cpu", HY_DTYPE_Q4_0, 30, 0.2f); /* activations are rounded at other places */
 }
 
+/* ---- experts ------------------------------------------------------------------------------------ */
+
+static const char experts_text[] =
+    "graph \"experts\" {\n"
+    "%x = input f32 [T,64]\n%rows = input i32 [R]\n"
+    "%wr = weight f32 [4,64] \"router\"\n"
+    "%r = matmul x=%x w=%wr : f32 [T,4]\n"
+    "%ids %p = topk_route logits=%r {k=2 normalize=1} : i32 [T,2], f32 [T,2]\n"
+    "%x1 = reshape %x : f32 [T,1,64]\n"
+    "%wg = weight q8_0 [4,96,64] \"gate\"\n%wu = weight q8_0 [4,96,64] \"up\"\n"
+    "%wd = weight q8_0 [4,64,96] \"down\"\n"
+    "%g = grouped_matmul x=%x1 w=%wg ids=%ids : f32 [T,2,96]\n"
+    "%u = grouped_matmul x=%x1 w=%wu ids=%ids : f32 [T,2,96]\n"
+    "%a = glu gate=%g up=%u {act=silu} : f32 [T,2,96]\n"
+    "%d = grouped_matmul x=%a w=%wd ids=%ids : f32 [T,2,64]\n"
+    "%c = combine x=%d weights=%p : f32 [T,64]\n"
+    "%h = add a=%x b=%c : f32 [T,64]\n"
+    "%y = gather_rows x=%h rows=%rows : f32 [R,64]\n"
+    "output \"out0\" %y\n}\n";
+
+/* Gate and up rows of each expert lie together once fused: the order of parts on axis 1 matters. */
+static void test_experts(void **state) {
+    static const char *const names[] = {"ref", "cpu"};
+    for (int i = 0; i < 2; i++) {
+        float fused[2 * T * 64] = {0}, plain[2 * T * 64] = {0};
+        hy_device *device = task_device(names[i], true);
+        hy_compile_params params = params_of(&device, 1);
+        hy_graph *graph;
+        must(hy_graph_parse(experts_text, strlen(experts_text), &graph));
+        run_random(graph, &params, 1, 2, fused);
+        params.unfused = true;
+        run_random(graph, &params, 1, 2, plain);
+        assert_true(largest_difference(fused, plain, 2 * T * 64) <= (i ? 0.05f : 1e-5f));
+        hy_graph_free(graph);
+        hy_device_close(device);
+    }
+}
+
 /* ---- a llama ------------------------------------------------------------------------------------ */
 
 enum { VOCAB = 80 };
@@ -378,10 +416,11 @@ static void test_hundred_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_ref),  cmocka_unit_test(test_random_cpu),
-        cmocka_unit_test(test_llama_ref),   cmocka_unit_test(test_llama_cpu),
-        cmocka_unit_test(test_llama_fuses), cmocka_unit_test(test_two_devices),
-        cmocka_unit_test(test_bad_params),  cmocka_unit_test(test_hundred_layers),
+        cmocka_unit_test(test_random_ref),     cmocka_unit_test(test_random_cpu),
+        cmocka_unit_test(test_experts),        cmocka_unit_test(test_llama_ref),
+        cmocka_unit_test(test_llama_cpu),      cmocka_unit_test(test_llama_fuses),
+        cmocka_unit_test(test_two_devices),    cmocka_unit_test(test_bad_params),
+        cmocka_unit_test(test_hundred_layers),
     };
     hy_log_set(loud, NULL, HY_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
