@@ -133,7 +133,7 @@ class Input(CliTest):
     def test_ids(self):
         for ids in ('512', '1,99999', '2147483647'):
             self.refused('run', '-m', self.model, '--ids', ids, match=('512|99999|2147483647', '511'))
-            self.refused('eval', '-m', self.model, '--ids', ids, match=('512|99999|2147483647', '511'))
+            self.refused('eval', '-m', self.model, '--ids', '1,' + ids, match=('512|99999|2147483647', '511'))
             self.refused('tokenize', '-m', self.model, '--decode', '-p', ids, match='512|99999|2147483647')
         for ids in ('1,x', '-1', '1,,2', '1;2', '99999999999', ' ', '0x10'):
             with self.subTest(ids):
