@@ -172,8 +172,15 @@ static bool packed(const hy_op *op, hy_dtype dtype) {
     return w->dtype == dtype && w->constant;
 }
 
-static bool accepts_rows(const hy_op *op) {
-    return !op->operand[cpu_weight_operand(op)].constant;
+/* Weights that are activations of another op, or constants left in the file's layout. */
+static bool accepts_block_rows(const hy_op *op) {
+    const hy_tensor *w = &op->operand[cpu_weight_operand(op)];
+    return !w->constant && hy_dtype_get((hy_dtype)w->dtype)->quantized;
+}
+
+static bool accepts_float_rows(const hy_op *op) {
+    const hy_tensor *w = &op->operand[cpu_weight_operand(op)];
+    return !w->constant && !hy_dtype_get((hy_dtype)w->dtype)->quantized;
 }
 
 static bool accepts_embed(const hy_op *op) {
@@ -227,16 +234,19 @@ MM_WEIGHT_DTYPES(ACCEPTS)
      .flags = FLAGS | (rounds), .accepts = accepts_##text,                                         \
      .phase = {cpu_mm_grouped_sort, cpu_mm_grouped_fill, cpu_mm_grouped_run},                                  \
      .workspace = cpu_mm_grouped_workspace, .cost = cost_##isa_name, PANEL_CONSTANTS},
-#define ANY_ROWS(isa_name, NEEDS, INDEX)                                                           \
-    {.name = "cpu.matmul.rows." #isa_name, COMMON(MATMUL, NEEDS, (INDEX) | MM_TAG_ROWS, 16),       \
-     .flags = FLAGS | HY_KERNEL_ROUNDS, .in_place = 1u << HY_MATMUL_residual,                      \
-     .accepts = accepts_rows, .phase = {fill_tiles, run_tiles}, .workspace = rows_workspace,       \
+#define ANY_ROWS(sort, isa_name, NEEDS, INDEX, rounds)                                             \
+    {.name = "cpu.matmul." #sort "." #isa_name, COMMON(MATMUL, NEEDS, (INDEX) | MM_TAG_ROWS, 16),  \
+     .flags = FLAGS | (rounds), .in_place = 1u << HY_MATMUL_residual,                              \
+     .accepts = accepts_##sort, .phase = {fill_tiles, run_tiles}, .workspace = rows_workspace,     \
      .cost = cost_##isa_name},                                                                     \
-    {.name = "cpu.grouped_matmul.rows." #isa_name,                                                 \
+    {.name = "cpu.grouped_matmul." #sort "." #isa_name,                                            \
      COMMON(GROUPED_MATMUL, NEEDS, (INDEX) | MM_TAG_ROWS, 16),                                     \
-     .flags = FLAGS | HY_KERNEL_ROUNDS, .accepts = accepts_rows,                                   \
-     .phase = {cpu_mm_grouped_sort, cpu_mm_grouped_fill, cpu_mm_grouped_run},                                  \
+     .flags = FLAGS | (rounds), .accepts = accepts_##sort,                                         \
+     .phase = {cpu_mm_grouped_sort, cpu_mm_grouped_fill, cpu_mm_grouped_run},                      \
      .workspace = cpu_mm_grouped_workspace, .cost = cost_##isa_name},
+#define BOTH_ROWS(isa_name, NEEDS, INDEX)                                                          \
+    ANY_ROWS(block_rows, isa_name, NEEDS, INDEX, HY_KERNEL_ROUNDS)                                 \
+    ANY_ROWS(float_rows, isa_name, NEEDS, INDEX, 0)
 #define GENERIC(NAME, text, rounds) MATMUL_ROWS(text, generic, CPU_GENERIC, 0, rounds)
 #define AVX2(NAME, text, rounds) MATMUL_ROWS(text, avx2, CPU_AVX2, 1, rounds)
 #define AVX512(NAME, text, rounds) MATMUL_ROWS(text, avx512, CPU_AVX512, 2, rounds)
@@ -244,12 +254,12 @@ MM_WEIGHT_DTYPES(ACCEPTS)
 const cpu_variant cpu_matmul_variants[] = {
 #if defined(__x86_64__)
     MM_WEIGHT_DTYPES(AVX512)
-    ANY_ROWS(avx512, CPU_AVX512, 2)
+    BOTH_ROWS(avx512, CPU_AVX512, 2)
     MM_WEIGHT_DTYPES(AVX2)
-    ANY_ROWS(avx2, CPU_AVX2, 1)
+    BOTH_ROWS(avx2, CPU_AVX2, 1)
 #endif
     MM_WEIGHT_DTYPES(GENERIC)
-    ANY_ROWS(generic, CPU_GENERIC, 0)
+    BOTH_ROWS(generic, CPU_GENERIC, 0)
     {.name = "cpu.embed.rows", COMMON(EMBED, CPU_GENERIC, 0, 1), .flags = FLAGS,
      .phase = {cpu_embed_rows}, .cost = cost_embed_rows},
     {.name = "cpu.embed.panels", COMMON(EMBED, CPU_GENERIC, 0, 1), .flags = FLAGS,

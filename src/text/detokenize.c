@@ -99,8 +99,11 @@ static void put_token(sink *s, int32_t id) {
     } else {
         put_marked(s, text);
     }
-    /* Encoding puts a new prefix after every special token found in the text. */
-    if (kind == HY_TOKEN_CONTROL || kind == HY_TOKEN_USER_DEFINED)
+    /* Encoding puts a new prefix after every special token found in the text. Where every byte has a
+     * token, the unknown one is never made from plain text: it was found too. */
+    bool found = kind == HY_TOKEN_CONTROL || kind == HY_TOKEN_USER_DEFINED;
+    if (kind == HY_TOKEN_UNKNOWN) found = printed && t->byte_id[0] >= 0;
+    if (found)
         s->state.started = false;
     else if (printed)
         s->state.started = true;

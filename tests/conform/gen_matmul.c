@@ -81,6 +81,19 @@ static void variants(gen *g, hy_dtype w) {
     }
 }
 
+/* Weights that are not constant: rows in the file's layout, with gaps where they are plain numbers. */
+static void loose(gen *g, hy_dtype w) {
+    bool quantized = hy_dtype_get(w)->quantized;
+    for (uint32_t i = 0; i < 3; i++) {
+        hy_op op = gen_op(HY_OP_MATMUL);
+        uint32_t k = quantized ? 256 * (i + 1) : 45 + 32 * i, n = 15 + 9 * i;
+        gen_set(&op, HY_MATMUL_x, HY_DTYPE_F32, HY_COUNTER_T, 1 + 6 * i, k, 0, 0);
+        gen_set(&op, HY_MATMUL_w, w, HY_COUNTER_NONE, n, k, 0, 0);
+        if (!quantized) gen_gap(&op, HY_MATMUL_w, 3 * i);
+        gen_emit_pattern(g, &op, "loose", CONFORM_NORMAL);
+    }
+}
+
 void gen_matmul(gen *g) {
     for (uint32_t i = 0; i < gen_weight_count; i++) {
         hy_dtype w = gen_weights[i];
@@ -90,7 +103,16 @@ void gen_matmul(gen *g) {
             featured(g, w, &features[f], 1 + 6 * (f % 3), 16 + 5 * (f % 4), k);
         }
         variants(g, w);
+        loose(g, w);
     }
+}
+
+static void loose_experts(gen *g, hy_dtype w) {
+    hy_op op = gen_op(HY_OP_GROUPED_MATMUL);
+    gen_set(&op, HY_GROUPED_MATMUL_x, HY_DTYPE_F32, HY_COUNTER_T, 7, 1, 256, 0);
+    gen_set(&op, HY_GROUPED_MATMUL_w, w, HY_COUNTER_NONE, 3, 18, 256, 0);
+    gen_set(&op, HY_GROUPED_MATMUL_ids, HY_DTYPE_I32, HY_COUNTER_T, 7, 2, 0, 0);
+    gen_emit_pattern(g, &op, "loose", CONFORM_NORMAL);
 }
 
 static void grouped(gen *g, hy_dtype w, uint32_t t, uint32_t p, uint32_t q, uint32_t experts,
@@ -117,6 +139,7 @@ void gen_grouped_matmul(gen *g) {
         grouped(g, w, 6, 3, 3, 8, 33, k * 2, &none);
         grouped(g, w, 20, 1, 1, 5, 16, k, &features[0]);
         grouped(g, w, 3, 2, 2, 2, 20, k, &features[3]);
+        loose_experts(g, w);
     }
 }
 
