@@ -11,6 +11,14 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 
 
+class Result(unittest.TextTestResult):
+    passed = 0
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.passed += 1
+
+
 def main():
     if len(sys.argv) < 3:
         sys.exit('usage: test_cli.py HALYARD SUITE [TEST...]')
@@ -18,12 +26,12 @@ def main():
     module = importlib.import_module('suite_' + sys.argv[2])
     loader = unittest.defaultTestLoader
     loader.testNamePatterns = [f'*{name}*' for name in sys.argv[3:]] or None
-    result = unittest.TextTestRunner(verbosity=2).run(loader.loadTestsFromModule(module))
+    result = unittest.TextTestRunner(verbosity=2, resultclass=Result).run(loader.loadTestsFromModule(module))
     for test, reason in result.skipped:
         print(f'skipped: {test}: {reason}')
-    if not result.wasSuccessful() or not result.testsRun and not result.skipped:
+    if not result.wasSuccessful() or not result.passed and not result.skipped:
         sys.exit(1)
-    sys.exit(77 if result.skipped and len(result.skipped) >= result.testsRun else 0)
+    sys.exit(0 if result.passed else 77)
 
 
 main()
