@@ -60,6 +60,15 @@ static uint32_t count_allowed(bool cores) {
     return HY_MAX(count, 1);
 }
 
+uint64_t hy_cpu_mask(void) {
+    cpu_set allowed = {{0}};
+    if (sched_getaffinity(0, sizeof allowed, (cpu_set_t *)&allowed) != 0) return UINT64_MAX;
+    uint64_t mask = 0;
+    for (uint32_t cpu = 0; cpu < 64; cpu++)
+        mask |= (uint64_t)has_cpu(&allowed, cpu) << cpu;
+    return mask;
+}
+
 /* Whole cpus that one group's quota allows; UINT32_MAX without a quota. */
 static uint32_t quota_of(const char *folder) {
     char path[600], line[64];
@@ -146,6 +155,10 @@ uint32_t hy_cpu_threads(void) {
 
 uint32_t hy_cpu_count(void) {
     return hy_cpu_threads();
+}
+
+uint64_t hy_cpu_mask(void) {
+    return UINT64_MAX;
 }
 
 #endif

@@ -194,6 +194,9 @@ static hy_status start_workers(hy_pool *pool) {
 hy_status hy_pool_new(uint32_t threads, uint64_t cpu_mask, hy_pool **out) {
     if (threads > MAX_WORKERS)
         return hy_fail(HY_E_ARGUMENT, "%u threads, more than %d", threads, MAX_WORKERS);
+    if (cpu_mask && !(cpu_mask & hy_cpu_mask()))
+        return hy_fail(HY_E_ARGUMENT, "cpu mask 0x%llx has no cpu of this process (0x%llx)",
+                       (unsigned long long)cpu_mask, (unsigned long long)hy_cpu_mask());
     uint32_t allowed = cpu_mask ? (uint32_t)__builtin_popcountll(cpu_mask) : UINT32_MAX;
     uint32_t cores = hy_cpu_count(), cpus = hy_cpu_threads();
     uint32_t workers = threads ? threads : HY_MIN(HY_MIN(cores, allowed), MAX_WORKERS);

@@ -18,7 +18,7 @@ typedef void (*hy_pool_fn)(void *context, uint32_t worker, uint32_t workers);
 /* `threads` workers, the caller included; 0 means one per physical core that this process may run
  * on (affinity mask, cgroup quota and cpu_mask respected). `cpu_mask` bit i allows cpu i, 0 means no pinning;
  * pinned workers take the mask's cpus in turn (worker 0's is left for the caller, whose thread is
- * not touched). HY_E_MEMORY, HY_E_ARGUMENT (more than 1024). */
+ * not touched). HY_E_MEMORY, HY_E_ARGUMENT (more than 1024, or a mask without a cpu of this process). */
 HY_NODISCARD hy_status hy_pool_new(uint32_t threads, uint64_t cpu_mask, hy_pool **out);
 void hy_pool_free(hy_pool *pool);
 uint32_t hy_pool_size(const hy_pool *pool);
@@ -36,5 +36,8 @@ uint32_t hy_cpu_count(void);
 
 /* Logical cpus (hardware threads) this process may use, at least 1. */
 uint32_t hy_cpu_threads(void);
+
+/* The first 64 cpus this process may use, bit i for cpu i; all ones when the system does not say. */
+uint64_t hy_cpu_mask(void);
 
 #endif

@@ -22,6 +22,7 @@ static json_t *value_json(const hy_gguf *gguf, const hy_gguf_value *v) {
     hy_span text;
     float number;
     uint32_t integer;
+    int64_t wide;
     bool flag;
     snprintf(key, sizeof key, "%.*s", (int)HY_MIN(v->key.length, sizeof key - 1), v->key.data);
     switch (v->type) {
@@ -36,6 +37,10 @@ static json_t *value_json(const hy_gguf *gguf, const hy_gguf_value *v) {
     case HY_GGUF_F32:
     case HY_GGUF_F64:
         return hy_gguf_f32(gguf, key, 0, &number) == HY_OK ? json_real((double)number) : NULL;
+    case HY_GGUF_U64:
+    case HY_GGUF_I64: /* as JSON has it: signed 64 bits, no digit lost below 2^63 */
+        memcpy(&wide, v->data, sizeof wide);
+        return json_integer((json_int_t)wide);
     default:
         if (hy_gguf_u32(gguf, key, 0, &integer) == HY_OK) return json_integer(integer);
         return hy_gguf_f32(gguf, key, 0, &number) == HY_OK ? json_real((double)number) : NULL;

@@ -71,6 +71,7 @@ class CliTest(unittest.TestCase):
             options['stdin'] = stdin
         else:
             options['input'] = stdin
+        options.setdefault('env', dict(os.environ, TMPDIR=self.folder))  # what is left behind shows
         try:
             done = subprocess.run([HALYARD] + words, stdout=stdout, stderr=subprocess.PIPE,
                                   cwd=self.folder, timeout=timeout, **options)

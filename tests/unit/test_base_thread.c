@@ -182,6 +182,10 @@ static void counts(void **state) {
     assert_int_equal(hy_pool_new(0, 0, &pool), HY_OK);
     assert_int_equal(hy_pool_size(pool), 1);
     hy_pool_free(pool);
+    if (cpu < 64) { /* a mask of cpus that the process has not */
+        assert_int_equal(hy_cpu_mask(), UINT64_C(1) << cpu);
+        assert_int_equal(hy_pool_new(1, ~(UINT64_C(1) << cpu), &pool), HY_E_ARGUMENT);
+    }
     assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
