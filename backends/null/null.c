@@ -11,7 +11,7 @@
 
 #include "hal/host.h"
 
-#define NULL_DEVICES 2 /* enough to try placement */
+#define NULL_DEVICES 2                  /* enough to try placement */
 #define NULL_MEMORY (UINT64_C(1) << 50) /* bytes reported; nothing is reserved until touched */
 
 /* A backend's structs begin with the HAL's. A real one keeps its context, queues and loaded kernels
