@@ -167,7 +167,7 @@ hy_status hy_compile_print(const hy_graph *source, const hy_compile_params *para
     if (pass > HY_PASS_FUSE) {
         hy_program *program;
         HY_TRY(hy_compile(source, params, &program));
-        hy_program_print(program, program->buckets - 1, out);
+        hy_program_print_pass(program, pass, out);
         hy_program_free(program);
     } else {
         hy_query query = {.params = params};

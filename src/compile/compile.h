@@ -134,6 +134,9 @@ void hy_program_free(hy_program *program);
  * hy_program_print gives for them. */
 HY_NODISCARD hy_status hy_compile_print(const hy_graph *source, const hy_compile_params *params,
                                         hy_pass pass, hy_text *out);
+/* What select (kernels, layouts), bucket (every bucket), schedule (waves), plan_memory (offsets) and emit
+ * (barriers too) have decided; all but bucket show the largest bucket. */
+void hy_program_print_pass(const hy_program *program, hy_pass pass, hy_text *out);
 /* Kernels, layouts, waves and offsets of one bucket, bytes per arena, predicted peak. */
 void hy_program_print(const hy_program *program, uint32_t bucket, hy_text *out);
 
