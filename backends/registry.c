@@ -46,16 +46,26 @@ static hy_status no_such_device(const char *spec) {
     return status;
 }
 
-static hy_status open_default(const hy_device_params *params, hy_device **out) {
+hy_status hy_default_device(const hy_backend **backend, uint32_t *index) {
     hy_device_info infos[MAX_DEVICES];
     for (size_t i = 0; i < HY_COUNT_OF(backends); i++) {
         uint32_t count = 0;
         if (backends[i]->devices(infos, MAX_DEVICES, &count) != HY_OK) continue;
         for (uint32_t d = 0; d < count && d < MAX_DEVICES; d++) {
-            if (!infos[d].software) return backends[i]->open(d, params, out);
+            if (infos[d].software) continue;
+            *backend = backends[i];
+            *index = d;
+            return HY_OK;
         }
     }
     return no_such_device("auto");
+}
+
+static hy_status open_default(const hy_device_params *params, hy_device **out) {
+    const hy_backend *backend;
+    uint32_t index;
+    HY_TRY(hy_default_device(&backend, &index));
+    return backend->open(index, params, out);
 }
 
 /* "name" or "name:index"; false when `spec` is neither. */

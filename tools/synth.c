@@ -13,6 +13,8 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "src/format/gguf.h"
+#include "src/format/quantize.h"
+#include "src/text/vocab.h"
 #include "tools/cli.h"
 
 typedef struct shape {
@@ -68,16 +70,12 @@ static hy_dtype fitting(hy_dtype type, uint64_t columns) {
     return columns % 32 == 0 ? HY_DTYPE_Q8_0 : HY_DTYPE_F16;
 }
 
-static bool more_bits(uint32_t layer, uint32_t layers) {
-    return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
-}
-
 static hy_dtype weight_type(const plan *p, const char *name, uint32_t layer, uint64_t columns) {
     hy_dtype type = p->type;
     if (p->mixed) {
         bool deep = strstr(name, "attn_v") || strstr(name, "ffn_down");
         bool ends = strstr(name, "token_embd") || strcmp(name, "output.weight") == 0;
-        if (ends || (deep && more_bits(layer, p->s->layers))) type = HY_DTYPE_Q6_K;
+        if (ends || (deep && hy_quantize_more_bits(layer, p->s->layers))) type = HY_DTYPE_Q6_K;
     }
     return fitting(type, columns);
 }
@@ -198,25 +196,6 @@ static hy_status write_tensor(plan *p, const tensor *t) {
 
 /* ---- vocabulary: bytes, then all short words of a-z by merges, then three control tokens ---- */
 
-/* The byte-level alphabet: printable bytes stand for themselves, others for U+0100 and up. */
-static size_t spell_byte(uint32_t byte, char *out) {
-    bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-    uint32_t code = byte;
-    if (!printable) { /* the n-th unprintable byte */
-        code = 256;
-        for (uint32_t b = 0; b < byte; b++) {
-            code += !((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174);
-        }
-    }
-    if (code < 128) {
-        out[0] = (char)code;
-        return 1;
-    }
-    out[0] = (char)(0xc0 | code >> 6);
-    out[1] = (char)(0x80 | (code & 63));
-    return 2;
-}
-
 typedef struct vocabulary {
     hy_arena arena;
     hy_span *token, *merge;
@@ -245,8 +224,8 @@ static bool make_vocabulary(vocabulary *v, uint32_t size) {
     v->kind = hy_arena_alloc(&v->arena, size, sizeof *v->kind);
     if (!v->token || !v->merge || !v->kind) return false;
     for (uint32_t b = 0; b < 256; b++) {
-        char text[4];
-        size_t n = spell_byte(b, text);
+        char byte = (char)b, text[2];
+        size_t n = hy_byte_level_spell(&byte, 1, text);
         v->token[v->tokens] = (hy_span){hy_arena_text(&v->arena, text, n), n};
         if (!v->token[v->tokens].data) return false;
         v->kind[v->tokens++] = 1;

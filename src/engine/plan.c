@@ -65,20 +65,14 @@ hy_status hy_setup_resolve(const hy_model *model, const hy_engine_params *params
 
 /* ---- devices ----------------------------------------------------------------------------------- */
 
-/* The first device that is not software: as hy_device_open would, but with its name. */
+/* What "auto" opens, by its name. Where there is none, "auto" itself: opening it says so. */
 static void default_device(char *spec, size_t capacity) {
     const hy_backend *backend;
-    for (uint32_t i = 0; (backend = hy_backend_at(i)) != NULL; i++) {
-        hy_device_info infos[8];
-        uint32_t count = 0;
-        if (backend->devices(infos, HY_COUNT_OF(infos), &count) != HY_OK) continue;
-        for (uint32_t d = 0; d < count && d < HY_COUNT_OF(infos); d++) {
-            if (infos[d].software) continue;
-            snprintf(spec, capacity, "%s:%u", backend->name, d);
-            return;
-        }
-    }
-    snprintf(spec, capacity, "auto");
+    uint32_t index;
+    if (hy_default_device(&backend, &index) == HY_OK)
+        snprintf(spec, capacity, "%s:%u", backend->name, index);
+    else
+        snprintf(spec, capacity, "auto");
 }
 
 /* "8G", "64M", "512K" or plain bytes. */

@@ -74,15 +74,18 @@ static bool is_weight(const hy_gguf_tensor *tensor) {
     return true;
 }
 
-/* Whether a mix gives this tensor its better type: the output, and the value and down projections of
- * the first and last eighth of the layers and every third between (llama.cpp's rule). */
+bool hy_quantize_more_bits(uint64_t layer, uint32_t layers) {
+    const uint64_t eighth = layers / 8;
+    return layer < eighth || layer >= (uint64_t)7 * layers / 8 || (layer - eighth) % 3 == 2;
+}
+
+/* Whether a mix gives this tensor its better type: the output, and those projections. */
 static bool deserves_more(const hy_gguf_tensor *tensor, uint32_t layers) {
     const char *name = tensor->name;
     if (strcmp(name, "output.weight") == 0) return true;
     if (strncmp(name, "blk.", 4) != 0) return false;
     if (!ends_with(name, ".attn_v.weight") && !strstr(name, ".ffn_down")) return false;
-    const uint64_t layer = strtoul(name + 4, NULL, 10), eighth = layers / 8;
-    return layer < eighth || layer >= (uint64_t)7 * layers / 8 || (layer - eighth) % 3 == 2;
+    return hy_quantize_more_bits(strtoul(name + 4, NULL, 10), layers);
 }
 
 /* A type of similar width in blocks of 32; the same where it has them already. */

@@ -39,6 +39,10 @@ typedef struct hy_quantize_file_params {
     void *user;
 } hy_quantize_file_params;
 
+/* Layers whose value and down projections a mix gives its better type: the first and last eighth, and every
+ * third between (llama.cpp's rule). */
+bool hy_quantize_more_bits(uint64_t layer, uint32_t layers);
+
 /* The type that the tensor gets. Weights are matrices whose name ends in ".weight", without norms, routers,
  * position tables and what small recurrent parts keep in full; all else keeps its own type. Rows that
  * are no whole blocks get a type of similar width with smaller blocks, or f16. `layers`: block_count of

@@ -34,10 +34,6 @@ static float value(hy_rng *rng, uint32_t pattern, uint64_t row) {
     }
 }
 
-static void store_row(hy_dtype dtype, const float *src, uint8_t *dst, uint32_t n) {
-    hy_quantize_row(dtype, src, dst, n);
-}
-
 /* Rows of one tensor by strides; weights stay normal so that outliers meet ordinary weights. */
 static void fill_floats(const conform_case *c, uint32_t operand, uint32_t rows0, uint8_t *data) {
     const hy_tensor *t = &c->op.operand[operand];
@@ -59,7 +55,7 @@ static void fill_floats(const conform_case *c, uint32_t operand, uint32_t rows0,
                 for (uint32_t i = 0; i < columns; i++)
                     row[i] = value(&rng, pattern, index);
                 uint32_t n = last > 0 ? columns : HY_MIN(columns, rows0);
-                store_row((hy_dtype)t->dtype, row, data + at / info->block * info->bytes, n);
+                hy_quantize_row((hy_dtype)t->dtype, row, data + at / info->block * info->bytes, n);
             }
         }
     }
