@@ -69,6 +69,8 @@ static uint64_t alignment_of(const hy_tensor *tensor) {
 hy_status hy_valid_operands(const hy_device *device, const hy_op *op, const hy_kernel *kernel,
                             const hy_view *views) {
     const hy_op_info *info = hy_op_get((hy_op_kind)op->kind);
+    hy_device_info about;
+    device->backend->info((hy_device *)(uintptr_t)device, &about);
     for (uint32_t i = 0; i < info->operands; i++) {
         const hy_tensor *t = &op->operand[i];
         const char *name = info->operand[i].name;
@@ -81,6 +83,10 @@ hy_status hy_valid_operands(const hy_device *device, const hy_op *op, const hy_k
         const uint64_t bytes = packed ? kernel->constant[i].bytes : hy_tensor_bytes(t);
         const uint64_t align = packed ? HY_VIEW_ALIGN : alignment_of(t);
         HY_TRY(hy_valid_view(device, info->name, name, views[i], bytes, align));
+        const uint64_t last = views[i].offset + HY_MAX(bytes, 1) - 1;
+        if (about.segment && views[i].offset / about.segment != last / about.segment)
+            return hy_valid_breach("%s: %s crosses a segment of %" PRIu64 " bytes", info->name,
+                                   name, about.segment);
     }
     return HY_OK;
 }

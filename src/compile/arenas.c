@@ -13,19 +13,33 @@ static uint64_t *arena_of(hy_compiler *c, uint32_t device, hy_arena_kind arena) 
     return &c->program->arena_bytes[device][arena];
 }
 
-/* Takes room at the end of an arena. */
-static hy_place take(hy_compiler *c, uint32_t device, hy_arena_kind arena, uint64_t size) {
-    uint64_t *bytes = arena_of(c, device, arena);
-    hy_place place = {(uint8_t)device, (uint8_t)arena, *bytes, size};
-    *bytes += aligned(size);
-    return place;
+hy_status hy_segment_check(const hy_compiler *c, const hy_place *place, const char *name) {
+    const uint64_t segment = c->segment[place->device];
+    char device[64];
+    if (!segment || place->size <= segment) return HY_OK;
+    hy_query_device_name(c->params, place->device, device);
+    return hy_fail(HY_E_LIMIT, "%s needs %llu bytes in one piece; %s allows %llu", name,
+                   (unsigned long long)place->size, device, (unsigned long long)segment);
 }
 
-static void place_constants(hy_compiler *c) {
+/* Takes room at the end of an arena. */
+static hy_status take(hy_compiler *c, uint32_t device, hy_arena_kind arena, uint64_t size,
+                      const char *name, hy_place *out) {
+    uint64_t *bytes = arena_of(c, device, arena);
+    *out = (hy_place){(uint8_t)device, (uint8_t)arena, 0, size};
+    HY_TRY(hy_segment_check(c, out, name));
+    out->offset = hy_segment_fit(*bytes, size, c->segment[device]);
+    *bytes = out->offset + aligned(size);
+    return HY_OK;
+}
+
+static hy_status place_constants(hy_compiler *c) {
     for (size_t i = 0; i < c->constants; i++) {
         hy_place *place = &c->constant[i].place;
-        *place = take(c, place->device, HY_ARENA_WEIGHTS, place->size);
+        HY_TRY(take(c, place->device, HY_ARENA_WEIGHTS, place->size,
+                    c->graph->value[c->constant[i].value].name, place));
     }
+    return HY_OK;
 }
 
 static hy_status bind(hy_compiler *c, hy_program_binding *binding, const char *name, uint32_t value,
@@ -75,8 +89,9 @@ static hy_status place_states(hy_compiler *c, const uint8_t *readers) {
         if (c->graph->value[id].kind != HY_VALUE_STATE) continue;
         while (readers[id] && !(readers[id] >> device & 1))
             device++;
-        c->place[id] = take(c, device, HY_ARENA_STATE, size_at(c, id));
-        HY_TRY(bind(c, &state[program->states++], c->graph->value[id].name, id, c->place[id]));
+        const char *name = c->graph->value[id].name;
+        HY_TRY(take(c, device, HY_ARENA_STATE, size_at(c, id), name, &c->place[id]));
+        HY_TRY(bind(c, &state[program->states++], name, id, c->place[id]));
     }
     return HY_OK;
 }
@@ -126,10 +141,11 @@ static hy_status place_outputs(hy_compiler *c) {
         if (value->state != HY_NO_ID) root = value->state;
         if (value->kind == HY_VALUE_NODE && value->state == HY_NO_ID && !c->is_output[root]) {
             uint32_t device = graph->node[value->node].device;
+            uint64_t size = size_at(c, root), *base = &c->activation_base[device];
             c->is_output[root] = true;
-            c->place[root] = (hy_place){(uint8_t)device, HY_ARENA_ACTIVATIONS,
-                                        c->activation_base[device], size_at(c, root)};
-            c->activation_base[device] += aligned(c->place[root].size);
+            *base = hy_segment_fit(*base, size, c->segment[device]);
+            c->place[root] = (hy_place){(uint8_t)device, HY_ARENA_ACTIVATIONS, *base, size};
+            *base += aligned(size);
         }
         hy_place place = c->place[root];
         const hy_dtype_info *dtype = hy_dtype_get((hy_dtype)value->dtype);
@@ -147,7 +163,12 @@ hy_status hy_compile_arenas(hy_compiler *c) {
     c->place = hy_arena_alloc(&c->scratch, c->graph->values, sizeof *c->place);
     c->is_output = hy_arena_alloc(&c->scratch, c->graph->values, sizeof *c->is_output);
     hy_status status = c->place && c->is_output ? HY_OK : HY_NO_MEMORY();
-    if (status == HY_OK) place_constants(c);
+    for (uint32_t d = 0; d < c->params->devices; d++) {
+        hy_device_info info;
+        c->params->device[d]->backend->info(c->params->device[d], &info);
+        c->segment[d] = info.segment;
+    }
+    if (status == HY_OK) status = place_constants(c);
     if (status == HY_OK) status = place_states(c, readers);
     if (status == HY_OK) status = place_inputs(c, readers);
     if (status == HY_OK) status = place_outputs(c);

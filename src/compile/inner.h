@@ -90,7 +90,7 @@ hy_bounds hy_bucket_bounds(const hy_compile_params *params, uint32_t bucket);
 /* One consistent way to run one op in all buckets. */
 typedef struct hy_option {
     uint64_t class;
-    float cost; /* sum over buckets */
+    float cost; /* microseconds a token, summed over buckets */
     const hy_kernel *kernel[HY_MAX_BUCKETS];
 } hy_option;
 
@@ -131,7 +131,17 @@ typedef struct hy_compiler {
         *place; /* [values] roots: place of inputs and states, then of results in this bucket */
     bool *is_output;                          /* [values] roots that outputs need */
     uint64_t activation_base[HY_MAX_DEVICES]; /* bytes of fixed outputs */
+    uint64_t segment[HY_MAX_DEVICES];         /* hy_device_info.segment */
 } hy_compiler;
+
+/* The first place at or after `offset` where `size` bytes cross no multiple of `segment` (0: none). */
+static inline uint64_t hy_segment_fit(uint64_t offset, uint64_t size, uint64_t segment) {
+    if (!segment || !size || offset / segment == (offset + size - 1) / segment) return offset;
+    return (offset / segment + 1) * segment;
+}
+/* HY_E_LIMIT when `size` bytes are more than one segment of the device. */
+HY_NODISCARD hy_status hy_segment_check(const hy_compiler *c, const hy_place *place,
+                                        const char *name);
 
 /* Chooses a kernel per task and bucket, and lists the constants. */
 HY_NODISCARD hy_status hy_compile_select(hy_compiler *c);

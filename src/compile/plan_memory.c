@@ -138,6 +138,14 @@ static void find_blocks(planner *p) {
     }
 }
 
+static hy_status check_blocks(const planner *p) {
+    for (uint32_t i = 0; i < p->blocks; i++) {
+        const hy_place place = {p->block[i].device, HY_ARENA_ACTIVATIONS, 0, p->block[i].size};
+        HY_TRY(hy_segment_check(p->c, &place, "a result of the largest batch"));
+    }
+    return HY_OK;
+}
+
 /* ---- placing ------------------------------------------------------------------------------------ */
 
 static hy_status put(planner *p, uint32_t id) {
@@ -172,17 +180,19 @@ static uint32_t conflicts(planner *p, uint32_t id) {
 }
 
 /* The smallest gap that holds the block, or the end. */
-static uint64_t find_offset(const planner *p, uint32_t count, uint64_t size) {
+static uint64_t find_offset(const planner *p, uint32_t count, const block *b) {
+    const uint64_t segment = p->c->segment[b->device];
     uint64_t end = 0, best = UINT64_MAX, best_gap = UINT64_MAX;
     for (uint32_t i = 0; i < count; i++) {
         uint64_t gap = p->taken[i].from > end ? p->taken[i].from - end : 0;
-        if (gap >= size && gap < best_gap) {
-            best = end;
+        uint64_t at = hy_segment_fit(end, b->size, segment);
+        if (at + b->size <= p->taken[i].from && gap < best_gap) {
+            best = at;
             best_gap = gap;
         }
         end = HY_MAX(end, p->taken[i].to);
     }
-    return best == UINT64_MAX ? end : best;
+    return best == UINT64_MAX ? hy_segment_fit(end, b->size, segment) : best;
 }
 
 /* Places all blocks in the given order, fixed ones first; peak[] gets the end of each device. */
@@ -192,7 +202,7 @@ static hy_status place_all(planner *p, const rank *order, uint64_t *peak) {
     p->link_count = 0;
     for (uint32_t i = 0; i < p->blocks; i++) {
         block *b = &p->block[order[i].block];
-        if (!b->fixed) b->offset = find_offset(p, conflicts(p, order[i].block), b->size);
+        if (!b->fixed) b->offset = find_offset(p, conflicts(p, order[i].block), b);
         HY_TRY(put(p, order[i].block));
         peak[b->device] = HY_MAX(peak[b->device], b->offset + b->size);
     }
@@ -267,8 +277,8 @@ static void place_apart(planner *p) {
     for (uint32_t i = 0; i < p->blocks; i++) {
         block *b = &p->block[i];
         if (b->fixed) continue;
-        b->offset = peak[b->device];
-        peak[b->device] += b->size;
+        b->offset = hy_segment_fit(peak[b->device], b->size, p->c->segment[b->device]);
+        peak[b->device] = b->offset + b->size;
     }
 }
 
@@ -292,7 +302,7 @@ hy_status hy_compile_plan_memory(hy_compiler *c, hy_program_bucket *bucket, hy_p
         find_last_waves(&p);
         find_blocks(&p);
         rank *order = hy_arena_alloc(&p.arena, p.blocks, sizeof *order);
-        status = order ? HY_OK : HY_NO_MEMORY();
+        status = order ? check_blocks(&p) : HY_NO_MEMORY();
         if (status == HY_OK && c->params->no_sharing)
             place_apart(&p);
         else if (status == HY_OK)

@@ -53,7 +53,8 @@ static const hy_kernel *cheapest(const hy_compile_params *params, const hy_answe
     return best;
 }
 
-/* Option that begins with `like`; false when some bucket lacks such a kernel. */
+/* Option that begins with `like`; false when some bucket lacks such a kernel. Cost is per token: a token of
+ * a decode step counts as much as one of a prefill. */
 static bool option_of(const hy_compile_params *params, const hy_answer *const *answer,
                       const hy_kernel *like, hy_option *out) {
     out->class = hy_kernel_class(params, like);
@@ -61,7 +62,7 @@ static bool option_of(const hy_compile_params *params, const hy_answer *const *a
     for (uint32_t b = 0; b < params->buckets; b++) {
         out->kernel[b] = cheapest(params, answer[b], like);
         if (!out->kernel[b]) return false;
-        out->cost += out->kernel[b]->cost;
+        out->cost += out->kernel[b]->cost / (float)params->bucket[b];
     }
     return true;
 }

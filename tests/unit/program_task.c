@@ -48,6 +48,11 @@ static bool stub_declines(const hy_op *op) {
     return !stub.strided && !dense && (is_matmul(op) || op->kind == HY_OP_ATTENTION);
 }
 
+static void stub_info(hy_device *device, hy_device_info *out) {
+    hy_null_backend.info(device, out);
+    out->segment = stub.segment;
+}
+
 static hy_status stub_candidates(hy_device *device, const hy_op *op, hy_kernel *out,
                                  uint32_t *count) {
     static const char *const packed[] = {"stub.packed1", "stub.packed2", "stub.packed3"};
@@ -80,6 +85,7 @@ hy_device *task_device(const char *name, bool validate) {
         stub_backend = hy_null_backend;
         stub_backend.name = "stub";
         stub_backend.candidates = stub_candidates;
+        stub_backend.info = stub_info;
         must(hy_device_open("null", NULL, &device));
         device->backend = &stub_backend;
     } else {

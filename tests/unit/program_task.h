@@ -24,6 +24,7 @@ typedef struct stub_settings {
     uint32_t
         layouts; /* matmul has this many kernels with packed layouts 1.., embed only layout 0 */
     uint32_t embed_layouts; /* embed takes layouts 0 .. this */
+    uint64_t segment;       /* hy_device_info.segment */
 } stub_settings;
 extern stub_settings stub;
 

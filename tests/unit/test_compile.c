@@ -391,6 +391,54 @@ static void test_bad_params(void **state) {
     free(text);
 }
 
+/* ---- devices whose buffers are in segments --------------------------------------------------------- */
+
+static void check_place(const hy_place *place) {
+    if (!place->size || place->arena == HY_ARENA_STEP) return;
+    assert_int_equal(place->offset / stub.segment,
+                     (place->offset + place->size - 1) / stub.segment);
+}
+
+/* The places of a model that needs many segments; -1: one of its tensors does not fit. */
+static void test_segments(void **state) {
+    static const uint64_t sizes[] = {1 << 20, 80 * 1024, 67 * 1024};
+    char *text = llama_text(3, 64, 32, "f32");
+    hy_graph *graph;
+    hy_program *program = NULL;
+    stub = (stub_settings){.workspace = 9000};
+    hy_device *device = task_device("stub", false);
+    const hy_compile_params params = params_of(&device, 1);
+    must(hy_graph_parse(text, strlen(text), &graph));
+    for (size_t i = 0; i < HY_COUNT_OF(sizes); i++) {
+        stub.segment = sizes[i];
+        must(hy_compile(graph, &params, &program));
+        if (i) assert_true(program->arena_bytes[0][HY_ARENA_WEIGHTS] > stub.segment);
+        for (uint32_t k = 0; k < program->constants; k++)
+            check_place(&program->constant[k].place);
+        for (uint32_t k = 0; k < program->states; k++)
+            check_place(&program->state[k].place);
+        for (uint32_t k = 0; k < program->outputs; k++)
+            check_place(&program->output[k].place);
+        for (uint32_t b = 0; b < program->buckets; b++) {
+            check_plan(program, b, false);
+            for (uint32_t k = 0; k < program->bucket[b].steps; k++) {
+                const hy_program_step *step = &program->bucket[b].step[k];
+                check_place(&step->workspace);
+                for (uint32_t o = 0; o < HY_MAX_OPERANDS; o++)
+                    check_place(&step->operand[o]);
+            }
+        }
+        hy_program_free(program);
+    }
+    stub.segment = 4096;
+    assert_int_equal(hy_compile(graph, &params, &program), HY_E_LIMIT);
+    assert_non_null(strstr(hy_error_text(), "in one piece"));
+    hy_graph_free(graph);
+    hy_device_close(device);
+    free(text);
+    stub = (stub_settings){0};
+}
+
 /* ---- time --------------------------------------------------------------------------------------- */
 
 /* Prints, and asserts only that time grows about as the model does. */
@@ -416,11 +464,11 @@ static void test_hundred_layers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_ref),     cmocka_unit_test(test_random_cpu),
-        cmocka_unit_test(test_experts),        cmocka_unit_test(test_llama_ref),
-        cmocka_unit_test(test_llama_cpu),      cmocka_unit_test(test_llama_fuses),
-        cmocka_unit_test(test_two_devices),    cmocka_unit_test(test_bad_params),
-        cmocka_unit_test(test_hundred_layers),
+        cmocka_unit_test(test_random_ref),  cmocka_unit_test(test_random_cpu),
+        cmocka_unit_test(test_experts),     cmocka_unit_test(test_llama_ref),
+        cmocka_unit_test(test_llama_cpu),   cmocka_unit_test(test_llama_fuses),
+        cmocka_unit_test(test_two_devices), cmocka_unit_test(test_bad_params),
+        cmocka_unit_test(test_segments),    cmocka_unit_test(test_hundred_layers),
     };
     hy_log_set(loud, NULL, HY_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
