@@ -140,13 +140,16 @@ void hy_program_print_pass(const hy_program *program, hy_pass pass, hy_text *out
 /* Kernels, layouts, waves and offsets of one bucket, bytes per arena, predicted peak. */
 void hy_program_print(const hy_program *program, uint32_t bucket, hy_text *out);
 
-/* Buffers of one device by arena, for recording. */
+/* Buffers of one device by arena, for recording. Both twins are NULL where the arenas are host memory. */
 typedef struct hy_program_memory {
     hy_buffer *buffer[HY_MAX_DEVICES][HY_ARENA_COUNT];
-    hy_buffer
-        *staging[HY_MAX_DEVICES]; /* host-heap twin of the step arena; NULL when the step arena is
-                                           itself host memory */
+    hy_buffer *staging[HY_MAX_DEVICES]; /* host-heap twin of the step arena, copied in first */
+    hy_buffer *result[HY_MAX_DEVICES];  /* host-heap twin of the outputs at the front of the
+                                           activations, copied out last */
 } hy_program_memory;
+
+/* Bytes at the front of a device's activations that hold outputs. */
+uint64_t hy_program_result_bytes(const hy_program *program, uint32_t device);
 
 /* Part of a bucket between two transfers: one sealed list on one device. */
 typedef struct hy_program_segment {

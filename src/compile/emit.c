@@ -2,6 +2,7 @@
  * lists stay open, so that a device has one list between two transfers that concern it. */
 #include <string.h>
 
+#include "base/num.h"
 #include "src/compile/inner.h"
 
 typedef struct emitter {
@@ -69,6 +70,38 @@ static hy_status add_transfer(emitter *e, const hy_program_step *step) {
     return push(e, (hy_program_segment){step->device, NULL, step});
 }
 
+uint64_t hy_program_result_bytes(const hy_program *program, uint32_t device) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < program->outputs; i++) {
+        const hy_place *place = &program->output[i].place;
+        if (place->device == device && place->arena == HY_ARENA_ACTIVATIONS)
+            bytes = HY_MAX(bytes, place->offset + place->size);
+    }
+    return bytes;
+}
+
+/* Outputs go to the host as part of the list, as many rows as the bucket can have: a replay needs no other
+ * call to read them. */
+static hy_status copy_results(emitter *e, const hy_program_bucket *bucket) {
+    bool first[HY_MAX_DEVICES] = {0};
+    for (uint32_t i = 0; i < e->program->outputs; i++) {
+        const hy_program_binding *output = &e->program->output[i];
+        const uint32_t d = output->place.device;
+        hy_tensor tensor;
+        if (output->place.arena != HY_ARENA_ACTIVATIONS || !e->memory->result[d]) continue;
+        if (!e->open[d]) HY_TRY(open_list(e, d));
+        hy_cmd *cmd = e->open[d];
+        if (!first[d]) HY_TRY(HY_FN(cmd)->cmd_barrier(cmd));
+        first[d] = true;
+        hy_graph_tensor(e->program->graph, output->value, &bucket->bounds, &tensor);
+        hy_view src = view_of(e, &output->place);
+        src.size = HY_MIN(src.size, hy_tensor_bytes(&tensor));
+        const hy_view dst = {e->memory->result[d], src.offset, src.size};
+        HY_TRY(HY_FN(cmd)->cmd_copy(cmd, dst, src));
+    }
+    return HY_OK;
+}
+
 static hy_status record(emitter *e, const hy_program_bucket *bucket) {
     for (uint32_t i = 0; i < bucket->steps; i++) {
         const hy_program_step *step = &bucket->step[i];
@@ -76,6 +109,7 @@ static hy_status record(emitter *e, const hy_program_bucket *bucket) {
         if (status != HY_OK)
             return hy_fail_in(status, "recording %s", hy_node_kind_name(step->op.kind));
     }
+    HY_TRY(copy_results(e, bucket));
     for (uint32_t d = 0; d < e->program->devices; d++)
         HY_TRY(close_list(e, d));
     return HY_OK;

@@ -31,9 +31,12 @@ static hy_status new_arenas(hy_engine *engine) {
             const hy_heap heap = a == HY_ARENA_STEP && host ? HY_HEAP_HOST : HY_HEAP_DEVICE;
             HY_TRY(new_buffer(engine, d, heap, bytes[a], &engine->memory.buffer[d][a]));
         }
-        if (!host)
+        if (!host) {
+            const uint64_t results = hy_program_result_bytes(engine->setup.program, d);
             HY_TRY(new_buffer(engine, d, HY_HEAP_HOST, bytes[HY_ARENA_STEP],
                               &engine->memory.staging[d]));
+            HY_TRY(new_buffer(engine, d, HY_HEAP_HOST, results, &engine->memory.result[d]));
+        }
         hy_device *device = engine->setup.device[d];
         HY_TRY(device->backend->timeline_new(device, &engine->timeline[d]));
     }
@@ -81,15 +84,14 @@ static const hy_program_binding *logits_binding(const hy_program *program) {
 static hy_status bind_logits(hy_engine *engine) {
     const hy_program_binding *b = logits_binding(engine->setup.program);
     if (!b) return hy_fail(HY_E_INTERNAL, "the program has no output logits");
-    hy_buffer *buffer = engine->memory.buffer[b->place.device][b->place.arena];
+    const uint32_t d = b->place.device;
+    const hy_buffer *buffer = engine->memory.result[d];
+    if (!buffer) buffer = engine->memory.buffer[d][b->place.arena];
+    if (!buffer->host)
+        return hy_fail(HY_E_INTERNAL, "%s gave a host buffer without an address",
+                       engine->setup.id[d]);
+    engine->logits = (const float *)(const void *)((char *)buffer->host + b->place.offset);
     engine->logits_stride = b->tensor.stride[0];
-    if (buffer->host) {
-        engine->logits = (const float *)(const void *)((char *)buffer->host + b->place.offset);
-        return HY_OK;
-    }
-    engine->logits_copy = malloc(hy_tensor_bytes(&b->tensor));
-    if (!engine->logits_copy) return hy_fail(HY_E_MEMORY, "no memory for logits");
-    engine->logits = engine->logits_copy;
     return HY_OK;
 }
 
@@ -196,6 +198,7 @@ static void free_device_objects(hy_engine *engine) {
     for (uint32_t d = 0; d < HY_MAX_DEVICES; d++) {
         hy_timeline_free(engine->timeline[d]);
         hy_buffer_free(engine->memory.staging[d]);
+        hy_buffer_free(engine->memory.result[d]);
         for (int a = 0; a < HY_ARENA_COUNT; a++)
             hy_buffer_free(engine->memory.buffer[d][a]);
     }
@@ -214,7 +217,6 @@ void hy_engine_free(hy_engine *engine) {
     free(engine->part);
     free(engine->row);
     free(engine->bounce);
-    free(engine->logits_copy);
     free(engine->state);
     hy_pages_free(engine->pages);
     hy_setup_free(&engine->setup);

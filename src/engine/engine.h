@@ -123,7 +123,6 @@ struct hy_engine {
     hy_pages *pages;
     void *bounce; /* for transfers and page copies off the host; [bounce_bytes] */
     uint64_t bounce_bytes;
-    float *logits_copy;       /* [max_rows, vocab]; NULL when the device's memory is the host's */
     const float *logits;      /* [max_rows, vocab] of the last step */
     uint64_t logits_stride;   /* elements */
     hy_sequence *sequences;   /* [max_sequences]; slots are used again */

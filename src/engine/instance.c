@@ -114,7 +114,7 @@ uint32_t hy_device_count(const hy_instance *instance) {
 }
 
 static void describe(const entry *e, const hy_device_info *info, hy_device_desc *desc) {
-    desc->available = 1;
+    desc->available = !info->unusable;
     snprintf(desc->id, sizeof desc->id, "%.20s:%u", e->backend->name, e->index);
     memcpy(desc->name, info->name, sizeof desc->name);
     memcpy(desc->arch, info->arch, sizeof desc->arch);

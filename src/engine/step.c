@@ -162,12 +162,7 @@ static hy_status compute(const batch *b) {
     HY_TRY(find_bucket(b, &bucket));
     for (uint32_t d = 0; d < engine->setup.devices; d++)
         fill_block(b, &engine->block[d]);
-    HY_TRY(run(engine, &engine->recorded[bucket]));
-    if (!engine->logits_copy || b->rows == 0) return HY_OK;
-    const hy_program_binding *logits = &engine->setup.program->output[0];
-    hy_buffer *buffer = engine->memory.buffer[logits->place.device][logits->place.arena];
-    return HY_FN(buffer)->read(buffer, logits->place.offset, engine->logits_copy,
-                               b->rows * engine->logits_stride * sizeof(float));
+    return run(engine, &engine->recorded[bucket]);
 }
 
 /* ---- handing out ------------------------------------------------------------------------------- */
