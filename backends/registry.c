@@ -7,11 +7,13 @@
 #include "backends/cpu/cpu_backend.h"
 #include "backends/null/null_backend.h"
 #include "backends/ref/ref_backend.h"
+#include "backends/vulkan/vulkan_backend.h"
 #include "base/num.h"
 #include "base/text.h"
 
 /* In the order of preference for a default device. */
 static const hy_backend *const backends[] = {
+    &hy_vulkan_backend,
     &hy_cpu_backend,
     &hy_ref_backend,
     &hy_null_backend,
@@ -37,8 +39,10 @@ static hy_status no_such_device(const char *spec) {
     for (size_t i = 0; i < HY_COUNT_OF(backends); i++) {
         uint32_t count = 0;
         if (backends[i]->devices(infos, MAX_DEVICES, &count) != HY_OK) continue;
-        for (uint32_t d = 0; d < count && d < MAX_DEVICES; d++)
+        for (uint32_t d = 0; d < count && d < MAX_DEVICES; d++) {
+            if (infos[d].unusable) continue;
             hy_text_add(&list, "%s%s:%u", list.length ? ", " : "", backends[i]->name, d);
+        }
     }
     hy_status status = hy_fail(HY_E_NOT_FOUND, "no device %s; there are: %s", spec,
                                list.data ? list.data : "none");
@@ -52,7 +56,7 @@ hy_status hy_default_device(const hy_backend **backend, uint32_t *index) {
         uint32_t count = 0;
         if (backends[i]->devices(infos, MAX_DEVICES, &count) != HY_OK) continue;
         for (uint32_t d = 0; d < count && d < MAX_DEVICES; d++) {
-            if (infos[d].software) continue;
+            if (infos[d].software || infos[d].unusable) continue;
             *backend = backends[i];
             *index = d;
             return HY_OK;

@@ -45,6 +45,7 @@ typedef struct hy_device_info {
     uint32_t units;        /* cores, SMs, CUs */
     bool host_memory;      /* buffers are ordinary host memory: hy_buffer.host is never NULL */
     bool software;         /* emulates hardware: never a default choice for speed */
+    bool unusable;         /* open() fails for the reason in `detail`; listed so that people see why */
     uint64_t segment; /* no view of a device-heap buffer may cross a multiple of so many bytes; 0:
                               buffers are in one piece */
 } hy_device_info;
@@ -106,6 +107,9 @@ typedef struct hy_kernel {
                            invariant plans may mix them between buckets; 0: only equal names are equal */
     float accuracy; /* C of the error bound, docs/numerics.md */
     float cost;     /* estimated microseconds at upper bounds, for choosing only */
+    /* HY_KERNEL_ROUNDS: the hy_dtype that activations are rounded to; 0 means A8. F16: rows of x are scaled
+     * by a power of two first, and weights are rounded to f16 too (docs/numerics.md). */
+    uint32_t rounded;
     uint64_t workspace; /* bytes, aligned to HY_VIEW_ALIGN; contents need not survive between ops */
     hy_constant_layout constant[HY_MAX_OPERANDS];
     uint64_t impl; /* private to the backend */

@@ -5,7 +5,7 @@
 
 static void print_device(const hy_device_desc *d) {
     if (!d->available) {
-        printf("%-10s not available: %s\n", d->id, d->detail);
+        printf("%-10s not available: %s%s%s\n", d->id, d->name, d->name[0] ? ": " : "", d->detail);
         return;
     }
     printf("%-10s %s, %s, %u %s, %.1f of %.1f GiB free%s\n", d->id, d->name, d->arch, d->units,

@@ -70,11 +70,12 @@ typedef struct hy_instance_params {
 HY_API HY_NODISCARD hy_status hy_instance_new(const hy_instance_params *params, hy_instance **out);
 HY_API void hy_instance_free(hy_instance *instance);
 
-/* One device, or one backend that has none here (then `available` is 0 and `detail` says why). */
+/* One device, or one backend that has none here. What cannot be used has `available` 0, and `detail` says
+ * why. */
 typedef struct hy_device_desc {
     uint32_t size;         /* set by the caller */
     int32_t available;     /* 1: can be named in hy_engine_params.device */
-    char id[32];           /* "cpu:0"; the backend's name alone when not available */
+    char id[32];           /* "cpu:0"; the backend's name alone when it has no device */
     char name[128];        /* "AMD EPYC 9354" */
     char arch[64];         /* "avx512-vnni" */
     char detail[256];      /* driver, features; or the reason why it is not available */

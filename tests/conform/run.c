@@ -6,6 +6,7 @@
 #include "base/num.h"
 #include "base/rng.h"
 #include "tests/conform/conform.h"
+#include "tests/conform/round.h"
 
 enum { ZONE = 256, OUTPUT_POISON = 0xa5, INPUT_POISON = 0xff, REPLAYS = 4 };
 
@@ -26,8 +27,7 @@ typedef struct trial {
     const conform_case *c;
     const hy_kernel *kernel;
     slot slot[HY_MAX_OPERANDS];
-    hy_op oracle_op; /* x rounded where the kernel rounds */
-    uint8_t *rounded;
+    hy_op oracle_op; /* x, or x and w, rounded as the kernel rounds */
     hy_buffer *counters, *oracle_counters, *workspace;
     hy_cmd *cmd;
     hy_timeline *timeline;
@@ -93,7 +93,6 @@ static void tear_down(trial *k) {
         free(s->mag);
         free(k->bits[i]);
     }
-    free(k->rounded);
 }
 
 /* ---- constants ---- */
@@ -135,35 +134,28 @@ static hy_status load_constant(trial *k, uint32_t i) {
     return status == HY_OK ? pack_bytes(k, i, s->data, s->view) : status;
 }
 
-/* ---- the op on the same rounded activations ---- */
+/* ---- the op on the same rounded operands ---- */
 
-/* Which operand a rounding kernel rounds: the activations of a product. */
-static bool rounds_x(const trial *k) {
-    uint32_t kind = k->c->op.kind;
-    bool product = kind == HY_OP_MATMUL || kind == HY_OP_GROUPED_MATMUL;
-    return product && (k->kernel->flags & HY_KERNEL_ROUNDS) &&
-           k->c->op.operand[0].dtype != HY_DTYPE_A8;
-}
-
-static void round_x(trial *k, hy_op *op) {
-    slot *s = &k->slot[0];
-    hy_tensor *t = &op->operand[0];
-    const hy_tensor *from = &k->c->op.operand[0];
-    hy_dtype dtype = (hy_dtype)from->dtype;
-    *t = hy_tensor_of(HY_DTYPE_F32, from->rank, from->dim, (hy_counter)from->counter);
-    uint32_t columns = from->dim[from->rank - 1];
-    float *row = (float *)(void *)k->rounded;
-    uint8_t *a8 = malloc(columns / 32 * sizeof(hy_a8_block) + 1);
-    uint32_t d1 = from->rank > 2 ? from->dim[1] : 1;
-    for (uint32_t a = 0; a8 && a < from->dim[0]; a++) {
-        for (uint32_t b = 0; b < d1; b++, row += columns) {
-            uint64_t at = a * from->stride[0] + (from->rank > 2 ? b * from->stride[1] : 0);
-            hy_dequantize_row(dtype, s->data + at * hy_dtype_get(dtype)->bytes, row, columns);
-            hy_quantize_row(HY_DTYPE_A8, row, a8, columns);
-            hy_dequantize_row(HY_DTYPE_A8, a8, row, columns);
-        }
-    }
-    free(a8);
+/* The oracle's operand becomes what the kernel rounds it to. */
+static hy_status round_operand(trial *k, uint32_t i) {
+    slot *s = &k->slot[i];
+    const hy_tensor *from = &k->c->op.operand[i];
+    hy_tensor *to = &k->oracle_op.operand[i];
+    const uint8_t constant = to->constant;
+    *to = hy_tensor_of(HY_DTYPE_F32, from->rank, from->dim, (hy_counter)from->counter);
+    to->constant = constant;
+    const uint64_t bytes = hy_tensor_bytes(to);
+    hy_buffer_free(s->oracle_buffer);
+    s->oracle_buffer = NULL;
+    HY_TRY(k->oracle->backend->buffer_new(k->oracle, HY_HEAP_DEVICE, HY_MAX(bytes, s->bytes),
+                                          &s->oracle_buffer));
+    s->oracle_view = hy_view_of(s->oracle_buffer);
+    float *rounded = malloc(bytes);
+    hy_status status = rounded ? conform_round(&k->c->op, k->kernel, i, s->data, rounded)
+                               : hy_fail(HY_E_MEMORY, "no memory for a case");
+    if (status == HY_OK) status = k->oracle->backend->write(s->oracle_buffer, 0, rounded, bytes);
+    free(rounded);
+    return status;
 }
 
 /* ---- one replay ---- */
@@ -189,19 +181,10 @@ static hy_status set_inputs(trial *k) {
 
 static hy_status ask_oracle(trial *k) {
     hy_view views[HY_MAX_OPERANDS];
-    for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++)
-        views[i] = k->slot[i].oracle_view;
     k->oracle_op = k->c->op;
-    if (rounds_x(k)) {
-        round_x(k, &k->oracle_op);
-        uint64_t bytes = hy_tensor_bytes(&k->oracle_op.operand[0]);
-        hy_buffer_free(k->slot[0].oracle_buffer);
-        k->slot[0].oracle_buffer = NULL;
-        HY_TRY(k->oracle->backend->buffer_new(
-            k->oracle, HY_HEAP_DEVICE, HY_MAX(bytes, k->slot[0].bytes), &k->slot[0].oracle_buffer));
-        HY_TRY(k->oracle->backend->write(k->slot[0].oracle_buffer, 0, k->rounded, bytes));
-        k->slot[0].oracle_view = hy_view_of(k->slot[0].oracle_buffer);
-        views[0] = k->slot[0].oracle_view;
+    for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++) {
+        if (conform_rounds(&k->c->op, k->kernel, i)) HY_TRY(round_operand(k, i));
+        views[i] = k->slot[i].oracle_view;
     }
     for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++) {
         slot *s = &k->slot[i];
@@ -342,16 +325,17 @@ static hy_status check_in_place(trial *k, uint32_t from) {
     return HY_OK;
 }
 
-/* ---- rounded activations against exact ones ---- */
+/* ---- rounded operands against exact ones ---- */
 
-/* A plain product only: |got - exact| <= tight bound + sum |w| step / 2, step the scale of x's block. */
+/* A plain product only: |got - exact| <= tight bound + what rounding may move. */
 static hy_status check_rounding(trial *k) {
     const hy_op *op = &k->c->op;
     const hy_tensor *x = &op->operand[HY_MATMUL_x], *w = &op->operand[HY_MATMUL_w];
-    bool plain = op->kind == HY_OP_MATMUL && rounds_x(k) && !op->matmul.act && !op->matmul.glu &&
-                 op->matmul.scale == 0 && op->matmul.softcap == 0 &&
-                 !k->slot[HY_MATMUL_bias].bytes && !k->slot[HY_MATMUL_residual].bytes &&
-                 x->dtype == HY_DTYPE_F32 && op->operand[HY_MATMUL_out].dtype == HY_DTYPE_F32 &&
+    bool plain = op->kind == HY_OP_MATMUL && conform_rounds(op, k->kernel, HY_MATMUL_x) &&
+                 !op->matmul.act && !op->matmul.glu && op->matmul.scale == 0 &&
+                 op->matmul.softcap == 0 && !k->slot[HY_MATMUL_bias].bytes &&
+                 !k->slot[HY_MATMUL_residual].bytes && x->dtype == HY_DTYPE_F32 &&
+                 op->operand[HY_MATMUL_out].dtype == HY_DTYPE_F32 &&
                  hy_tensor_dense(&op->operand[HY_MATMUL_out]);
     if (!plain || k->failure[0]) return HY_OK;
     uint32_t columns = x->dim[1], tokens = x->dim[0], n = w->dim[0];
@@ -365,16 +349,11 @@ static hy_status check_rounding(trial *k) {
         for (uint32_t t = 0; t < tokens && !k->failure[0]; t++) {
             const float *row =
                 (const float *)(const void *)k->slot[HY_MATMUL_x].data + t * x->stride[0];
-            double exact = 0, mag = 0, allowed = 0;
-            for (uint32_t b = 0; b < columns; b += 32) {
-                float largest = 0, weight = 0;
-                for (uint32_t i = b; i < b + 32; i++) {
-                    largest = HY_MAX(largest, fabsf(row[i]));
-                    weight += fabsf(weights[i]);
-                    exact += (double)row[i] * (double)weights[i];
-                    mag += fabs((double)row[i] * (double)weights[i]);
-                }
-                allowed += (double)largest / 127.0 * 0.5 * (double)weight;
+            const double allowed = conform_rounding(k->kernel, row, weights, columns);
+            double exact = 0, mag = 0;
+            for (uint32_t i = 0; i < columns; i++) {
+                exact += (double)row[i] * (double)weights[i];
+                mag += fabs((double)row[i] * (double)weights[i]);
             }
             double error = fabs((double)out[(uint64_t)t * n + r] - exact);
             if (error <=
@@ -395,9 +374,6 @@ static hy_status prepare(trial *k) {
     const hy_backend *b = k->device->backend;
     for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++)
         HY_TRY(prepare_slot(k, i));
-    uint64_t x_bytes = elements(&k->c->op.operand[0]) * sizeof(float);
-    k->rounded = zeroed(x_bytes);
-    if (!k->rounded) return hy_fail(HY_E_MEMORY, "no memory for a case");
     uint64_t counter_bytes = HY_COUNTER_COUNT * sizeof(uint32_t);
     HY_TRY(b->buffer_new(k->device, HY_HEAP_HOST, counter_bytes, &k->counters));
     HY_TRY(k->oracle->backend->buffer_new(k->oracle, HY_HEAP_HOST, counter_bytes,

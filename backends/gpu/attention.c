@@ -1,0 +1,247 @@
+/* backends/gpu/attention.c: attention by rows and by spans.
+ *
+ * rows    One phase. tile[0]: 1 when rows of values may be longer than one workgroup weighs (ATT_COLUMNS); then
+ *         several workgroups read one query, and none may write over it.
+ * split   Partial results of spans to the workspace, then their join. tile unused.
+ *
+ * Both: gpu_variant.dtype is that of the keys. constant: rows of a thread, threads of the same row of values,
+ * what the op is (types_of), vec4s of a query. extra: spans, positions
+ * of a span, heads of a workgroup, such blocks of heads in a group, tokens of a workgroup, slices of a row of
+ * values, partial results in the workspace. */
+#include <string.h>
+
+#include "backends/gpu/gpu.h"
+#include "base/num.h"
+
+enum {
+    ATT_TILE = 64,
+    ATT_SPAN = 512,          /* positions of one partial result, rounded down to whole pages */
+    ATT_COLUMNS = 256,       /* of the values, at most, that a workgroup weighs */
+    ATT_PARTIALS = 64 << 20, /* bytes of partial results at most */
+    ATT_SPLIT_THREADS = 64,
+    ATT_SPLIT_HEADS = 8, /* of a workgroup at most */
+    ATT_ROW_THREADS = 128,
+    ATT_ROW_LANES = 8, /* rows of a workgroup are a multiple of these */
+    ATT_BUSY_GROUPS =
+        256, /* workgroups that keep any device busy: fewer, and they get fewer tokens each */
+    ATT_BUSY_THREADS = 32768,
+    ATT_SHARED = 64 * 9 * 16 + 2048 /* bytes of shared memory besides those of rows: a tile, a8 */
+};
+
+/* Numbers that follow from the op's shape. */
+typedef struct att_shape {
+    uint32_t t, heads, kv_heads, group; /* T, A, H, A / H */
+    uint32_t d, c, quads;               /* head dims; vec4s of a query */
+    uint32_t length, span;              /* L, positions of a span */
+    uint64_t spans;                     /* upper bound */
+    uint32_t slices, lanes;             /* of a row of values; threads of 4 columns */
+} att_shape;
+
+static att_shape shape_of(const hy_op *op) {
+    const hy_tensor *t = op->operand;
+    att_shape s = {.t = t[HY_ATTENTION_q].dim[0],
+                   .heads = t[HY_ATTENTION_q].dim[1],
+                   .kv_heads = t[HY_ATTENTION_k_cache].dim[1],
+                   .d = t[HY_ATTENTION_q].dim[2],
+                   .c = t[HY_ATTENTION_v_cache].dim[3],
+                   .length = t[HY_ATTENTION_k_cache].dim[2]};
+    s.group = s.heads / s.kv_heads;
+    s.quads = (s.d + 3) / 4;
+    s.span = s.length * HY_MAX(ATT_SPAN / s.length, 1);
+    s.spans = hy_div_up((uint64_t)t[HY_ATTENTION_table].dim[1] * s.length, s.span);
+    s.slices = (s.c + ATT_COLUMNS - 1) / ATT_COLUMNS;
+    for (s.lanes = 8; s.lanes < 64 && 4 * s.lanes < s.c; s.lanes *= 2)
+        ;
+    return s;
+}
+
+/* ---- workgroups ---------------------------------------------------------------------------------- */
+
+/* How a workgroup's rows are made up. */
+typedef struct att_work {
+    uint32_t heads, blocks; /* heads of a workgroup, such blocks in a group */
+    uint32_t tokens;
+    uint32_t rows; /* of a thread */
+    uint64_t groups;
+} att_work;
+
+/* As few blocks of heads as there can be, of about one size. */
+static att_work divide_heads(const att_shape *s, uint32_t most) {
+    att_work w = {.blocks = (s->group + most - 1) / most, .tokens = 1};
+    w.heads = (s->group + w.blocks - 1) / w.blocks;
+    w.blocks = (s->group + w.heads - 1) / w.heads;
+    return w;
+}
+
+/* Bytes of shared memory of a head, or row: queries, weights, four-key results, three numbers. */
+static uint32_t split_row_bytes(const att_shape *s) {
+    return s->quads * 16 + ATT_TILE * 4 + 64 + 12;
+}
+enum { ROW_BYTES = 17 * 16 + 64 + 12 + 12 };
+
+static uint32_t split_heads(const gpu_device *device, const att_shape *s) {
+    if (device->limits.shared_bytes < ATT_SHARED) return 0;
+    return HY_MIN((uint32_t)ATT_SPLIT_HEADS,
+                  (device->limits.shared_bytes - ATT_SHARED) / split_row_bytes(s));
+}
+
+static att_work split_work(const gpu_device *device, const att_shape *s) {
+    att_work w = divide_heads(s, split_heads(device, s));
+    w.rows = w.heads;
+    w.groups = (uint64_t)s->t * s->kv_heads * w.blocks * s->slices * s->spans;
+    return w;
+}
+
+/* Rows of a workgroup at most, by shared memory and by registers: a thread has 4 columns of rows * lanes /
+ * 128 rows, twice. */
+static uint32_t most_rows(const gpu_device *device, const att_shape *s) {
+    uint32_t rows = s->lanes == 64 ? 16 : 32;
+    while (rows > ATT_ROW_LANES && ATT_SHARED + rows * ROW_BYTES > device->limits.shared_bytes)
+        rows /= 2;
+    return rows;
+}
+
+static att_work rows_work(const gpu_device *device, const att_shape *s) {
+    const uint32_t most = most_rows(device, s);
+    att_work w = divide_heads(s, most);
+    w.tokens = HY_MIN(most / w.heads, s->t);
+    const uint64_t per_token = (uint64_t)s->kv_heads * w.blocks * s->slices;
+    while (w.tokens > 1 && hy_div_up(s->t, w.tokens) * per_token < ATT_BUSY_GROUPS)
+        w.tokens = (w.tokens + 1) / 2;
+    for (w.rows = 1; w.rows * ATT_ROW_LANES < w.tokens * w.heads; w.rows *= 2)
+        ; /* few different numbers, for each is a kernel of its own */
+    w.groups = hy_div_up(s->t, w.tokens) * per_token;
+    return w;
+}
+
+/* ---- what is accepted, and what it costs --------------------------------------------------------- */
+
+static uint64_t partials_of(const att_shape *s) {
+    return (uint64_t)s->t * s->heads * s->spans;
+}
+
+static uint64_t split_workspace(const gpu_device *device, const gpu_variant *variant,
+                                const hy_op *op) {
+    (void)device;
+    (void)variant;
+    const att_shape s = shape_of(op);
+    return partials_of(&s) * (s.c + 2) * sizeof(float);
+}
+
+static bool split_accepts(const gpu_device *device, const gpu_variant *variant, const hy_op *op) {
+    const att_shape s = shape_of(op);
+    return op->operand[HY_ATTENTION_k_cache].dtype == variant->dtype &&
+           split_heads(device, &s) > 0 && s.spans <= ATT_PARTIALS / sizeof(float) &&
+           (uint64_t)s.t * s.heads <= ATT_PARTIALS / sizeof(float) / s.spans / (s.c + 2);
+}
+
+static bool rows_accepts(const gpu_device *device, const gpu_variant *variant, const hy_op *op) {
+    const att_shape s = shape_of(op);
+    return op->operand[HY_ATTENTION_k_cache].dtype == variant->dtype &&
+           (s.slices > 1) == (variant->tile[0] != 0) &&
+           ATT_SHARED + ATT_ROW_LANES * ROW_BYTES <= device->limits.shared_bytes;
+}
+
+/* `passes`: how often the context is read. Few threads reach neither bandwidth nor rate. */
+static float time_of(const gpu_device *device, const hy_op *op, const att_shape *s, double passes,
+                     double threads, double ops, double extra_bytes, uint32_t launches) {
+    const hy_dtype_info *k = hy_dtype_get((hy_dtype)op->operand[HY_ATTENTION_k_cache].dtype);
+    const hy_dtype_info *v = hy_dtype_get((hy_dtype)op->operand[HY_ATTENTION_v_cache].dtype);
+    double context = (double)op->operand[HY_ATTENTION_table].dim[1] * s->length;
+    if (op->attention.window > 0) context = HY_MIN(context, (double)op->attention.window);
+    const double key = (double)s->d * k->bytes / k->block,
+                 value = (double)s->c * v->bytes / v->block;
+    const double busy = HY_MIN(threads / ATT_BUSY_THREADS, 1.0);
+    return gpu_time(device, (passes * context * s->kv_heads * (key + value) + extra_bytes) / busy,
+                    ops / busy, launches);
+}
+
+static float split_cost(const gpu_device *device, const gpu_variant *variant, const hy_op *op) {
+    (void)variant;
+    const att_shape s = shape_of(op);
+    const att_work w = split_work(device, &s);
+    /* A key is read from shared memory for each product: about half the rate. */
+    return time_of(device, op, &s, (double)s.t * w.blocks, (double)w.groups * ATT_SPLIT_THREADS,
+                   2 * hy_op_flops(op), 2.0 * (double)(partials_of(&s) * (s.c + 2) * sizeof(float)),
+                   2);
+}
+
+static float rows_cost(const gpu_device *device, const gpu_variant *variant, const hy_op *op) {
+    (void)variant;
+    const att_shape s = shape_of(op);
+    const att_work w = rows_work(device, &s);
+    return time_of(device, op, &s, (double)hy_div_up(s.t, w.tokens) * w.blocks * s.slices,
+                   (double)w.groups * ATT_ROW_THREADS, hy_op_flops(op), 0, 1);
+}
+
+/* ---- launches ------------------------------------------------------------------------------------ */
+
+/* Whether rows of a cache begin at multiples of 16 bytes and consist of such. */
+static bool is_wide(const hy_tensor *t, uint64_t address) {
+    const hy_dtype_info *info = hy_dtype_get((hy_dtype)t->dtype);
+    if (address % 16) return false;
+    if (t->dtype == HY_DTYPE_Q8_0) return (uint64_t)t->dim[2] * t->dim[3] / 32 * 34 % 16 == 0;
+    for (uint32_t d = 0; d < 3; d++)
+        if (t->stride[d] * info->bytes % 16) return false;
+    return t->dim[3] * info->bytes % 16 == 0;
+}
+
+enum { JOIN_TYPES = 31 << 12 | 1 << 21 }; /* what the join looks at */
+
+/* ATT_TYPES of attention.glsl. */
+static uint32_t types_of(const hy_op *op, const hy_arg_tensor *args) {
+    const hy_tensor *t = op->operand;
+    uint32_t types = t[HY_ATTENTION_k_cache].dtype | (uint32_t)t[HY_ATTENTION_v_cache].dtype << 4 |
+                     (uint32_t)t[HY_ATTENTION_q].dtype << 8 |
+                     (uint32_t)t[HY_ATTENTION_out].dtype << 12;
+    types |= (uint32_t)is_wide(&t[HY_ATTENTION_k_cache], args[HY_ATTENTION_k_cache].address) << 17;
+    types |= (uint32_t)is_wide(&t[HY_ATTENTION_v_cache], args[HY_ATTENTION_v_cache].address) << 18;
+    types |= (uint32_t)(op->attention.softcap > 0) << 19;
+    types |= (uint32_t)(t[HY_ATTENTION_slopes].dtype != HY_DTYPE_NONE) << 20;
+    types |= (uint32_t)(t[HY_ATTENTION_sinks].dtype != HY_DTYPE_NONE) << 21;
+    return types;
+}
+
+static void fill(const hy_op *op, const att_shape *s, const att_work *w, gpu_launch *out) {
+    out->constant[0] = w->rows;
+    out->constant[1] = s->lanes;
+    out->constant[2] = types_of(op, out->args.operand);
+    const uint32_t extra[] = {(uint32_t)s->spans, s->span,   w->heads, w->blocks,
+                              w->tokens,          s->slices, 0};
+    memcpy(out->args.extra, extra, sizeof extra);
+}
+
+static void split_plan(const gpu_device *device, const gpu_variant *variant, const hy_op *op,
+                       uint32_t phase, gpu_launch *out) {
+    (void)variant;
+    const att_shape s = shape_of(op);
+    const att_work w = split_work(device, &s);
+    fill(op, &s, &w, out);
+    out->args.extra[6] = (uint32_t)partials_of(&s);
+    out->threads = ATT_SPLIT_THREADS;
+    if (phase == 0) {
+        out->constant[3] = s.quads;
+        gpu_grid(device, w.groups, out);
+        return;
+    }
+    out->constant[0] = 0; /* one join for all of an output's dtype */
+    out->constant[2] &= JOIN_TYPES;
+    gpu_grid(device, hy_div_up((uint64_t)s.t * s.heads, ATT_SPLIT_THREADS / s.lanes) * s.slices,
+             out);
+}
+
+static void rows_plan(const gpu_device *device, const gpu_variant *variant, const hy_op *op,
+                      uint32_t phase, gpu_launch *out) {
+    (void)variant;
+    (void)phase;
+    const att_shape s = shape_of(op);
+    const att_work w = rows_work(device, &s);
+    fill(op, &s, &w, out);
+    out->threads = ATT_ROW_THREADS;
+    gpu_grid(device, w.groups, out);
+}
+
+const gpu_family gpu_family_attention_split = {
+    .accepts = split_accepts, .cost = split_cost, .workspace = split_workspace, .plan = split_plan};
+const gpu_family gpu_family_attention_rows = {
+    .accepts = rows_accepts, .cost = rows_cost, .plan = rows_plan};
