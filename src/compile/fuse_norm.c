@@ -1,4 +1,5 @@
 /* Patterns around norms: the residual add before one, and quantized results. */
+#include <math.h>
 #include <string.h>
 
 #include "src/compile/fuse.h"
@@ -79,16 +80,46 @@ static bool reads_as_x(const hy_fuse *f, uint32_t use) {
     return hy_dtype_get((hy_dtype)f->graph->value[node->operand[w]].dtype)->quantized;
 }
 
-/* The kernels that would run now round x inside anyway, so that rounding it earlier costs no accuracy. */
+/* The cheapest kernel that gives the bits of `like`; NULL: none. */
+static const hy_kernel *cheapest(const hy_compile_params *params, const hy_answer *answer,
+                                 const hy_kernel *like) {
+    const hy_kernel *best = NULL;
+    for (uint32_t i = 0; i < answer->count; i++) {
+        const hy_kernel *k = &answer->kernel[i];
+        if (hy_kernel_class(params, k) == hy_kernel_class(params, like) &&
+            (!best || k->cost < best->cost))
+            best = k;
+    }
+    return best;
+}
+
+static bool rounds_to_a8(const hy_kernel *kernel) {
+    return (kernel->flags & HY_KERNEL_ROUNDS) &&
+           (kernel->rounded == HY_DTYPE_NONE || kernel->rounded == HY_DTYPE_A8);
+}
+
+/* The kernels that would run now (of one class, with the least cost per token, as pass select has it) round x to
+ * a8 inside anyway, so that rounding it earlier costs no accuracy. */
 static bool rounds_anyway(hy_fuse *f, uint32_t node) {
+    const hy_compile_params *params = f->query->params;
     hy_op op[2];
     hy_fuse_op(f, &f->graph->node[node], op);
-    for (int k = 0; k < 2; k++) {
-        const hy_answer *answer = hy_query_ask(f->query, f->graph->node[node].device, &op[k]);
-        if (!answer) return hy_fuse_fail(f, f->query->status);
-        if (!answer->count || !(answer->kernel[0].flags & HY_KERNEL_ROUNDS)) return false;
+    const hy_answer *small = hy_query_ask(f->query, f->graph->node[node].device, &op[0]);
+    const hy_answer *large = hy_query_ask(f->query, f->graph->node[node].device, &op[1]);
+    if (!small || !large) return hy_fuse_fail(f, f->query->status);
+    bool rounds = false;
+    float least = INFINITY;
+    for (uint32_t i = 0; i < large->count; i++) {
+        const hy_kernel *a = cheapest(params, small, &large->kernel[i]);
+        const hy_kernel *b = cheapest(params, large, &large->kernel[i]);
+        if (!a) continue;
+        const float cost = a->cost / (float)params->bucket[0] +
+                           b->cost / (float)params->bucket[params->buckets - 1];
+        if (cost >= least) continue;
+        least = cost;
+        rounds = rounds_to_a8(a) && rounds_to_a8(b);
     }
-    return true;
+    return rounds;
 }
 
 typedef bool (*use_test)(hy_fuse *f, uint32_t use);
