@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 static _Atomic uint64_t allocations, frees;
+static _Thread_local uint64_t own;
+static _Thread_local uint32_t paused;
 
 uint64_t hy_count_alloc(void) {
     return atomic_load(&allocations);
@@ -12,6 +14,18 @@ uint64_t hy_count_alloc(void) {
 
 uint64_t hy_count_free(void) {
     return atomic_load(&frees);
+}
+
+uint64_t hy_count_alloc_own(void) {
+    return own;
+}
+
+void hy_count_alloc_pause(void) {
+    paused++;
+}
+
+void hy_count_alloc_resume(void) {
+    paused--;
 }
 
 #if defined(__has_feature)
@@ -34,6 +48,7 @@ void __libc_free(void *memory);
 
 static void count(void) {
     atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
+    own += !paused;
 }
 
 void *malloc(size_t size) {

@@ -17,6 +17,12 @@ bool hy_count_alloc_works(void);
  * thread. */
 uint64_t hy_count_alloc(void);
 
+/* Those of this thread, but for what lies between pause and resume: calls into a driver that
+ * allocates as it likes. Pauses nest. */
+uint64_t hy_count_alloc_own(void);
+void hy_count_alloc_pause(void);
+void hy_count_alloc_resume(void);
+
 /* Calls of free with a pointer other than NULL so far, by any thread. */
 uint64_t hy_count_free(void);
 

@@ -8,7 +8,9 @@
 #include "base/num.h"
 #include "tests/unit/op_build.h"
 
+#ifndef RUN_BYTES
 #define RUN_BYTES (1 << 20)
+#endif
 #define RUN_POISON 0xa5
 
 typedef struct op_run {

@@ -61,6 +61,7 @@ static hy_status stub_candidates(hy_device *device, const hy_op *op, hy_kernel *
     must(hy_null_backend.candidates(device, op, out, count));
     bool quantized = is_matmul(op) && hy_dtype_get((hy_dtype)op->operand[1].dtype)->quantized;
     if (quantized && stub.rounds) out[0].flags |= HY_KERNEL_ROUNDS;
+    if (quantized && stub.rounds == 2) out[0].rounded = HY_DTYPE_F16;
     if (stub.variant) out[0].flags &= ~(uint32_t)HY_KERNEL_INVARIANT;
     if (is_matmul(op)) out[0].workspace = stub.workspace;
     if (op->kind == HY_OP_ADD || op->kind == HY_OP_MUL || op->kind == HY_OP_UNARY)

@@ -14,8 +14,9 @@ void must(hy_status status);
 typedef struct stub_settings {
     uint64_t declined;     /* op kinds without kernels, a bit each */
     uint64_t declined_glu; /* op kinds without a glu=1 form */
-    bool rounds;        /* matmuls by block formats round x inside, and take x in a8; norms, glu and
-                                attention give a8. Otherwise nothing has a8 forms */
+    /* 1: matmuls by block formats round x to a8 inside, and take x in a8; norms, glu and attention give
+     * a8. 2: the same, but they round to f16. 0: nothing has a8 forms. */
+    uint32_t rounds;
     bool strided;       /* 0: declines attention and matmul x that is not dense */
     bool large_only;    /* declines everything at T = 1 */
     bool variant;       /* kernels are not batch-invariant */

@@ -304,7 +304,8 @@ static void test_llama_fuses(void **state) {
     char *text = llama_text(2, 64, 32, "q8_0");
     hy_graph *graph;
     memset(&stub, 0, sizeof stub);
-    stub.rounds = stub.strided = true;
+    stub.rounds = 1;
+    stub.strided = true;
     hy_device *device = task_device("stub", true);
     hy_compile_params params = params_of(&device, 1);
     hy_program *program;

@@ -38,7 +38,7 @@ static void set_stub(const char *key, uint64_t value) {
     if (!strcmp(key, "declined"))
         stub.declined = value;
     else if (!strcmp(key, "rounds"))
-        stub.rounds = value;
+        stub.rounds = (uint32_t)value;
     else if (!strcmp(key, "strided"))
         stub.strided = value;
     else if (!strcmp(key, "large_only"))
