@@ -45,7 +45,7 @@ typedef struct hy_device_info {
     uint32_t units;        /* cores, SMs, CUs */
     bool host_memory;      /* buffers are ordinary host memory: hy_buffer.host is never NULL */
     bool software;         /* emulates hardware: never a default choice for speed */
-    bool unusable;         /* open() fails for the reason in `detail`; listed so that people see why */
+    bool unusable;    /* open() fails for the reason in `detail`; listed so that people see why */
     uint64_t segment; /* no view of a device-heap buffer may cross a multiple of so many bytes; 0:
                               buffers are in one piece */
 } hy_device_info;

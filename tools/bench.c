@@ -30,13 +30,17 @@ typedef struct bench {
     uint32_t devices;
     uint32_t threads;
     hy_model_desc model;
-    double read_bandwidth; /* bytes/s of the host; 0 until probed */
+    double read_bandwidth; /* bytes/s of the host; 0: not probed, for no device is a CPU */
     json_t *rows;
 } bench;
 
 static void progress(const bench *b, const char *text) {
     (void)b;
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K%s", text);
+}
+
+static bool is_cpu(const char *device) {
+    return strncmp(device, "cpu", 3) == 0;
 }
 
 /* ---- measuring ---- */
@@ -96,7 +100,7 @@ static int measure_row(bench *b, hy_sequence *sequence, const hy_engine_desc *en
     r->deviation = r->repeats > 1 ? sqrt(squares / (r->repeats - 1)) : 0;
     if (!prefill) {
         r->gbps = r->mean * (double)engine->weight_bytes_per_token * 1e-9;
-        if (b->read_bandwidth > 0 && strncmp(r->device, "cpu", 3) == 0) {
+        if (b->read_bandwidth > 0 && is_cpu(r->device)) {
             r->of_read = r->gbps * 1e9 / b->read_bandwidth;
         }
     }
@@ -200,7 +204,7 @@ static int choose_devices(bench *b) {
         hy_device_desc d = {.size = sizeof d};
         if (hy_device_get(b->e.instance, i, &d) != HY_OK) return cli_status("bench");
         if (!d.available) continue;
-        if (strncmp(d.id, "cpu", 3) == 0 && b->threads == 0) b->threads = d.units;
+        if (is_cpu(d.id) && b->threads == 0) b->threads = d.units;
         bool all = !b->e.device || strcmp(b->e.device, "all") == 0;
         if (all && !d.software) memcpy(b->device[b->devices++], d.id, sizeof d.id);
     }
@@ -243,8 +247,11 @@ static int bench_all(bench *b) {
     if (hy_model_describe(b->e.model, &b->model) != HY_OK) return cli_status("bench");
     code = choose_devices(b);
     if (code) return code;
+    bool cpu = false;
+    for (uint32_t i = 0; i < b->devices; i++)
+        cpu |= is_cpu(b->device[i]);
     progress(b, "measuring memory");
-    b->read_bandwidth = probe_read_bandwidth(b->threads, 1u << 30);
+    if (cpu) b->read_bandwidth = probe_read_bandwidth(b->threads, 1u << 30);
     reset_peak_rss();
     progress(b, "");
     if (!b->json) print_header(b);

@@ -21,10 +21,8 @@ enum {
     ATT_SPLIT_THREADS = 64,
     ATT_SPLIT_HEADS = 8, /* of a workgroup at most */
     ATT_ROW_THREADS = 128,
-    ATT_ROW_LANES = 8, /* rows of a workgroup are a multiple of these */
-    ATT_BUSY_GROUPS =
-        256, /* workgroups that keep any device busy: fewer, and they get fewer tokens each */
-    ATT_BUSY_THREADS = 32768,
+    ATT_ROW_LANES = 8,              /* rows of a workgroup are a multiple of these */
+    ATT_BUSY_RATE = 40000,          /* operations a microsecond that one workgroup keeps busy */
     ATT_SHARED = 64 * 9 * 16 + 2048 /* bytes of shared memory besides those of rows: a tile, a8 */
 };
 
@@ -101,12 +99,18 @@ static uint32_t most_rows(const gpu_device *device, const att_shape *s) {
     return rows;
 }
 
+/* Workgroups of ATT_ROW_THREADS that keep the device busy. */
+static uint32_t busy_groups(const gpu_device *device) {
+    const double wanted = (double)device->limits.ops_per_us / ATT_BUSY_RATE;
+    return (uint32_t)HY_MAX(HY_MIN(wanted, 256.0), 4.0);
+}
+
 static att_work rows_work(const gpu_device *device, const att_shape *s) {
     const uint32_t most = most_rows(device, s);
     att_work w = divide_heads(s, most);
     w.tokens = HY_MIN(most / w.heads, s->t);
     const uint64_t per_token = (uint64_t)s->kv_heads * w.blocks * s->slices;
-    while (w.tokens > 1 && hy_div_up(s->t, w.tokens) * per_token < ATT_BUSY_GROUPS)
+    while (w.tokens > 1 && hy_div_up(s->t, w.tokens) * per_token < busy_groups(device))
         w.tokens = (w.tokens + 1) / 2;
     for (w.rows = 1; w.rows * ATT_ROW_LANES < w.tokens * w.heads; w.rows *= 2)
         ; /* few different numbers, for each is a kernel of its own */
@@ -151,7 +155,7 @@ static float time_of(const gpu_device *device, const hy_op *op, const att_shape 
     if (op->attention.window > 0) context = HY_MIN(context, (double)op->attention.window);
     const double key = (double)s->d * k->bytes / k->block,
                  value = (double)s->c * v->bytes / v->block;
-    const double busy = HY_MIN(threads / ATT_BUSY_THREADS, 1.0);
+    const double busy = HY_MIN(threads / (busy_groups(device) * ATT_ROW_THREADS), 1.0);
     return gpu_time(device, (passes * context * s->kv_heads * (key + value) + extra_bytes) / busy,
                     ops / busy, launches);
 }

@@ -1,12 +1,13 @@
 /* backends/gpu/gemm.c: products for many rows of x.
  *
- * Variants of gpu_family_gemm: tile[0] = 1 when four products of int8 are one instruction. Of block formats
- * entry[0] is quantize_rows and entry[1] the product, of float formats entry[0] is the product. Constant of the
- * product's launch: WIDTH (shaders/vulkan/gemm.glsl). No args.extra.
+ * Variants of gpu_family_gemm: tile[0] = 1 when four products of int8 are one instruction. Of block
+ * formats entry[0] is quantize_rows and entry[1] the product, of float formats entry[0] is the
+ * product. Constant of the product's launch: WIDTH (shaders/vulkan/gemm.glsl). No args.extra.
  *
- * Variants of gpu_family_coopmat have no tile numbers: entry[0] is rows_to_f16, entry[1] the product on the
- * matrix tiles of gpu_limits. Constants of the product's launch: M, N, K, SHAPE (shaders/vulkan/coopmat.comp).
- * args.extra[0], [1]: halves of an f16 row in the workspace; where the rows' scales begin there. */
+ * Variants of gpu_family_coopmat have no tile numbers: entry[0] is rows_to_f16, entry[1] the
+ * product on the matrix tiles of gpu_limits. Constants of the product's launch: M, N, K, SHAPE
+ * (shaders/vulkan/coopmat.comp). args.extra[0], [1]: halves of an f16 row in the workspace; where
+ * the rows' scales begin there. */
 #include "backends/gpu/gpu.h"
 #include "base/num.h"
 
@@ -52,8 +53,9 @@ static uint32_t width_of(const hy_op *op) {
     return width;
 }
 
-/* Every weight is unpacked once for a tile and multiplied with all of its columns, whether they are there or
- * not. Weights are read by each tile anew, mostly from a cache: between one and two times the bytes. */
+/* Every weight is unpacked once for a tile and multiplied with all of its columns, whether they are
+ * there or not. Weights are read by each tile anew, mostly from a cache: between one and two times
+ * the bytes. */
 static float tiled_time(const gpu_device *device, const hy_op *op, uint32_t columns, double unpack,
                         double multiply, uint32_t launches) {
     const double tiles = (double)hy_div_up(x_of(op)->dim[0], columns);
@@ -98,7 +100,7 @@ const gpu_family gpu_family_gemm = {.accepts = gemm_accepts,
                                     .plan = gemm_plan,
                                     .packed = 1u << HY_MATMUL_w};
 
-/* ---- matrix tiles -------------------------------------------------------------------------------- */
+/* ---- matrix tiles ---------------------------------------------------------------------------- */
 
 enum {
     BLOCK = 32,     /* k that are unpacked together; K of a matrix tile divides it */
@@ -127,7 +129,8 @@ static uint32_t shared_bytes(const gpu_limits *limits, const cut *c) {
     return (c->rows + c->columns) * row_bytes + c->rows * 8 + stage;
 }
 
-/* The largest cut that fits the device and makes enough workgroups for it; the smallest when none does. */
+/* The largest cut that fits the device and makes enough workgroups for it; the smallest when none
+ * does. */
 static cut choose_cut(const gpu_limits *limits, const hy_op *op) {
     static const struct {
         uint32_t rows, columns, blocks, groups; /* groups: at least, to be worth it */

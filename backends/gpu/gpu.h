@@ -82,6 +82,7 @@ typedef struct gpu_launch {
     hy_args args;
 } gpu_launch;
 
+/* What a command of a list does. */
 typedef enum gpu_command_kind { GPU_LAUNCH, GPU_COPY, GPU_BARRIER } gpu_command_kind;
 
 /* One command of a list. */

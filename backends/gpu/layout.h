@@ -3,8 +3,8 @@
  * A row of a block format is cut into planes: first the quants of all blocks, then their high bits, then
  * their scales; in each plane blocks follow in order, their bytes as the file has them. Planes begin at
  * multiples of 16 bytes and rows at multiples of 128, so that quants are read 16 bytes at a time and a row's
- * scales lie in the same page of DRAM. Rows of plain types are one plane, padded alike. Nothing is lost:
- * unpacking gives the file's bytes. Thread-safety: pure. */
+ * scales lie in the same page of DRAM. Rows of plain types are one plane, padded alike. Padding is zero.
+ * Nothing is lost: unpacking gives the file's bytes. Thread-safety: pure. */
 #ifndef HY_GPU_LAYOUT_H
 #define HY_GPU_LAYOUT_H
 

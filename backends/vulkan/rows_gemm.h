@@ -1,6 +1,7 @@
-/* backends/vulkan/rows_gemm.h: rows of the table of variants: products for many tokens. Numbers of the
- * families: backends/gpu/gemm.c. Order 1 is that of all products in float32 or by int8; order 2 that of matrix
- * tiles, which round x and the weights to f16: no f32 weights, whose every bit counts. */
+/* backends/vulkan/rows_gemm.h: rows of the table of variants: products for many tokens. Numbers of
+ * the families: backends/gpu/gemm.c. Order 1 is that of all products in float32 or by int8; order 2
+ * that of matrix tiles, which round x and the weights to f16: no f32 weights, whose every bit
+ * counts. */
 #ifndef HY_VULKAN_ROWS_GEMM_H
 #define HY_VULKAN_ROWS_GEMM_H
 

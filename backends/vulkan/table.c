@@ -8,5 +8,5 @@
 #include "backends/vulkan/vulkan.h"
 
 const gpu_variant vk_variants[] = {
-    VK_ROWS_GEMV VK_ROWS_GEMM VK_ROWS_GROUPED VK_ROWS_ATTENTION VK_ROWS_MISC {.name = NULL},
+    VK_ROWS_GEMV VK_ROWS_GEMM VK_ROWS_GROUPED VK_ROWS_ATTENTION VK_ROWS_MISC{.name = NULL},
 };

@@ -98,7 +98,8 @@ bool in_run(uint row) {
 
 /* Columns [column, column + 4 * quads) of the queries of the run. */
 void load_queries(uint column, uint quads, uint stride) {
-    const uint columns = hy_columns(HY_ATTENTION_q), size = hy_size(ATT_Q), step = OPERAND(HY_ATTENTION_q).stride[1] * size;
+    const uint columns = hy_columns(HY_ATTENTION_q), size = hy_size(ATT_Q);
+    const uint step = OPERAND(HY_ATTENTION_q).stride[1] * size;
     [[dont_unroll]] for (uint u = gl_LocalInvocationID.x; u < ROWS * quads; u += THREADS) {
         const uint row = u / quads, quad = u % quads, i = column + 4u * quad;
         if (i >= columns || !in_run(row)) continue;
@@ -236,8 +237,8 @@ void sums() {
 }
 #endif
 
-/* Scores -> weights of the keys `part` in shared memory, what rows were weighed by so far in att_old; updates most and sum. A key
- * that a row does not see weighs 0, or -1 where rows of the tile see different keys. */
+/* Scores -> weights of the keys `part` in shared memory, and what is to become of earlier values in att_old; updates
+ * most and sum. A key that a row does not see weighs 0, or -1 where rows see different keys of the tile. */
 void weights(uint position, uvec2 part, bool even) {
     [[unroll]] for (uint i = 0u; i < ROWS_T; i++) {
         const uvec2 own = att_intersect(seen[i], part);

@@ -21,13 +21,13 @@ layout(constant_id = 3) const uint ATT_TYPES = 0u;
 #define ATT_SINKS ((ATT_TYPES >> 21 & 1u) != 0u)
 
 /* args.extra */
-#define ATT_SPANS ARGS.extra[0]     /* upper bound */
-#define ATT_SPAN ARGS.extra[1]      /* positions */
-#define ATT_HEADS ARGS.extra[2]     /* that a workgroup takes of one kv head */
-#define ATT_BLOCKS ARGS.extra[3]    /* of heads, in a group */
-#define ATT_TOKENS ARGS.extra[4]    /* that a workgroup takes */
-#define ATT_SLICES ARGS.extra[5]    /* of ATT_COLUMNS columns, in a row of values */
-#define ATT_PARTIALS ARGS.extra[6]  /* upper bound: partial results in the workspace */
+#define ATT_SPANS ARGS.extra[0]    /* upper bound */
+#define ATT_SPAN ARGS.extra[1]     /* positions */
+#define ATT_HEADS ARGS.extra[2]    /* that a workgroup takes of one kv head */
+#define ATT_BLOCKS ARGS.extra[3]   /* of heads, in a group */
+#define ATT_TOKENS ARGS.extra[4]   /* that a workgroup takes */
+#define ATT_SLICES ARGS.extra[5]   /* of ATT_COLUMNS columns, in a row of values */
+#define ATT_PARTIALS ARGS.extra[6] /* upper bound: partial results in the workspace */
 
 /* The sequence's place in table and len: inside of them even if there is no such sequence, for lavapipe follows an
  * address that is the same for all threads even where none of them takes the branch. */

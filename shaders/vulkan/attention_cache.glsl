@@ -3,18 +3,19 @@
 #ifndef HY_ATTENTION_CACHE_GLSL
 #define HY_ATTENTION_CACHE_GLSL
 
-#define STAGE_STRIDE 9u /* vec4s between keys: 32 columns, and 4 so that neighbouring keys meet other banks */
-#define STAGE (ATT_TILE * STAGE_STRIDE)
 #define ATT_TILE 64u
+/* vec4s between keys: 32 columns, and 4 so that neighbouring keys meet other banks. */
+#define STAGE_STRIDE 9u
 
-shared vec4 att_stage[STAGE];
+shared vec4 att_stage[ATT_TILE * STAGE_STRIDE];
 
 /* Keys or values of one page and kv head. */
 struct att_page {
-    uvec2 rows;    /* address of row 0; int8 for q8_0 */
-    uvec2 scales;  /* q8_0: of row 0 */
-    uint dtype, columns, step; /* step: bytes between rows */
-    bool wide;     /* rows begin at multiples of 16 bytes and consist of such */
+    uvec2 rows;   /* address of row 0; int8 for q8_0 */
+    uvec2 scales; /* q8_0: of row 0 */
+    uint dtype, columns;
+    uint step; /* bytes between rows */
+    bool wide; /* rows begin at multiples of 16 bytes and consist of such */
 };
 
 att_page att_open(uint operand, uint dtype, bool wide, uint page, uint kv_head) {

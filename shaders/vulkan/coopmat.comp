@@ -1,15 +1,17 @@
-/* shaders/vulkan/coopmat.comp: matmul of many rows on matrix units (VK_KHR_cooperative_matrix): weights and x
- * rounded to f16, products and sums in float32. x comes from rows_to_f16.comp, each row scaled by a power of
- * two; weights are a v + b in float32 as everywhere, then rounded to f16 unscaled: those past 65504 become
- * +-65504 (no file format with f16 scales has such, and no model that runs in f16).
+/* shaders/vulkan/coopmat.comp: matmul of many rows on matrix units (VK_KHR_cooperative_matrix):
+ * weights and x rounded to f16, products and sums in float32. x comes from rows_to_f16.comp, each
+ * row scaled by a power of two; weights are a v + b in float32 as everywhere, then rounded to f16
+ * unscaled: those past 65504 become +-65504 (no model that runs in f16 has such). The device's own
+ * conversion rounds them: Vulkan lets it choose the direction, all known ones round to nearest, and
+ * one that did not would fail the conformance runs.
  *
- * Four subgroups, two by two, make a tile of ROWS weight rows by COLUMNS rows of x. In steps of 32 k the tile's
- * weights and rows of x go to shared memory as f16. Chunks of 256 k are summed up apart and then added, in order
- * (docs/numerics.md); with glu the first half of each subgroup's rows are gate rows, the second half the up
- * rows of the same outputs.
+ * Four subgroups, two by two, make a tile of ROWS weight rows by COLUMNS rows of x. In steps of 32
+ * k the tile's weights and rows of x go to shared memory as f16. Chunks of 256 k are summed up
+ * apart and then added, in order (docs/numerics.md); with glu the first half of each subgroup's
+ * rows are gate rows, the second half the up rows of the same outputs.
  *
- * Reads as in shaders/args.h, and extra[0], extra[1] as in rows_to_f16.comp. Grid: tiles, those of the same
- * weights following each other. Compiled per format (quant.glsl). */
+ * Reads as in shaders/args.h, and extra[0], extra[1] as in rows_to_f16.comp. Grid: tiles, those of
+ * the same weights following each other. Compiled per format (quant.glsl). */
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_cooperative_matrix : require
@@ -22,21 +24,22 @@
 layout(constant_id = 1) const uint M = 16; /* the device's matrix tile: weight rows, */
 layout(constant_id = 2) const uint N = 16; /* rows of x, */
 layout(constant_id = 3) const uint K = 16; /* and k; a divisor of 32 */
-/* Matrix tiles of a subgroup along rows (even) | along columns << 8 | sub-blocks of 32 k in a step << 16 */
+/* Matrix tiles of a subgroup along rows (even), along columns << 8; sub-blocks of a step << 16. */
 layout(constant_id = 4) const uint SHAPE = 0x10202;
 
 const uint HIGH = SHAPE & 255u, WIDE = SHAPE >> 8 & 255u, BLOCKS = SHAPE >> 16;
 const uint SUMS = HIGH * WIDE;
 const uint ROWS = 2u * HIGH * M, COLUMNS = 2u * WIDE * N;
 const uint STEP = 32u * BLOCKS, CHUNK = 256u;
-/* Of a row in shared memory, in units of four: 8 more than a step keeps neighbouring rows in other banks. */
+/* Of a row in shared memory, in units of four: 8 more than a step keeps neighbouring rows in other
+ * banks. */
 const uint PITCH = (STEP + 8u) / 4u;
 const uint STAGE = M * N;
 
 shared f16vec4 tile_w[ROWS * PITCH];
 shared f16vec4 tile_x[COLUMNS * PITCH];
 shared uvec2 row_w[ROWS];            /* addresses of the weight rows; 0: past the last */
-shared float stage[4u * 2u * STAGE]; /* of each subgroup: a matrix tile of sums, and that of the up half */
+shared float stage[4u * 2u * STAGE]; /* [subgroup]: matrix tile of sums, that of the up half */
 
 f16vec4 as_halves(uvec2 words) {
     return f16vec4(unpackFloat2x16(words.x), unpackFloat2x16(words.y));
@@ -191,8 +194,8 @@ void add_chunk() {
     }
 }
 
-/* Sums of matrix tile `index` of this subgroup to stage[base] and following, by columns. Registers have no
- * index: the one that is meant is picked. */
+/* Sums of matrix tile `index` of this subgroup to stage[base] and following, by columns. Registers
+ * have no index: the one that is meant is picked. */
 void stage_sums(uint index, uint base) {
     [[unroll]] for (uint i = 0u; i < SUMS; i++) {
         if (i == index) coopMatStore(z[i], stage, base, M, gl_CooperativeMatrixLayoutColumnMajor);

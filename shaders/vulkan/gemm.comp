@@ -1,10 +1,11 @@
-/* shaders/vulkan/gemm.comp: matmul of many rows by weights in a block format; x is a8. One weight sub-block is
- * unpacked once for a whole tile of columns. The order of additions is that of all matmul kernels
- * (docs/numerics.md): the bits are those of the kernel for few rows.
+/* shaders/vulkan/gemm.comp: matmul of many rows by weights in a block format; x is a8. One weight
+ * sub-block is unpacked once for a whole tile of columns. The order of additions is that of all
+ * matmul kernels (docs/numerics.md): the bits are those of the kernel for few rows.
  *
- * Reads as in shaders/args.h; x is operand 0 or, where the op's x is float, what phase 0 left in the
- * workspace. Grid: tiles of gemm.glsl. Compiled per format (quant.glsl), with and without DOT8. Without it
- * int8 are multiplied as floats, exact as well, since no sum of 32 products reaches 2^24. */
+ * Reads as in shaders/args.h; x is operand 0 or, where the op's x is float, what phase 0 left in
+ * the workspace. Grid: tiles of gemm.glsl. Compiled per format (quant.glsl), with and without DOT8.
+ * Without it int8 are multiplied as floats, exact as well, since no sum of 32 products reaches
+ * 2^24. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "dot8.glsl"
@@ -99,7 +100,8 @@ void put_x(uvec2 address, uint s, uint sub, uint column) {
 #define LANE4 vec4
 vec4 lanes(uint word) {
     const int x = int(word);
-    return vec4(bitfieldExtract(x, 0, 8), bitfieldExtract(x, 8, 8), bitfieldExtract(x, 16, 8), x >> 24);
+    return vec4(bitfieldExtract(x, 0, 8), bitfieldExtract(x, 8, 8), bitfieldExtract(x, 16, 8),
+                x >> 24);
 }
 #endif
 

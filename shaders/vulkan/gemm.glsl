@@ -1,9 +1,11 @@
-/* shaders/vulkan/gemm.glsl: the tile that a workgroup of gemm.comp or gemm_float.comp computes: GEMM_ROWS
- * weight rows times COLUMNS rows of x, and how it is stored. With glu the tile's first half are gate rows and
- * its second half the up rows of the same outputs, so that a thread holds both.
+/* shaders/vulkan/gemm.glsl: the tile that a workgroup of gemm.comp or gemm_float.comp computes:
+ * GEMM_ROWS weight rows times COLUMNS rows of x, and how it is stored. With glu the tile's first
+ * half are gate rows and its second half the up rows of the same outputs, so that a thread holds
+ * both.
  *
- * 128 threads are 16 groups of rows by 8 groups of columns: thread (r, c) has rows r, r + 16, r + 32, r + 48
- * and columns c, c + 8, ... Neighbours read neighbouring 16 bytes of shared memory or the same ones. */
+ * 128 threads are 16 groups of rows by 8 groups of columns: thread (r, c) has rows r, r + 16, r +
+ * 32, r + 48 and columns c, c + 8, ... Neighbours read neighbouring 16 bytes of shared memory or
+ * the same ones. */
 #ifndef HY_GEMM_GLSL
 #define HY_GEMM_GLSL
 
@@ -16,14 +18,14 @@ const uint GEMM_ROWS = 64u;
 const uint GEMM_HEIGHT = 4u; /* rows of a thread */
 const uint COLUMNS = 8u * WIDTH;
 const uint SUMS = GEMM_HEIGHT * WIDTH;
-/* One step is four pieces of 16 bytes of every row and column. The odd 2 keeps the stores of neighbouring
- * threads, which go to pieces two apart, in different banks. */
+/* One step is four pieces of 16 bytes of every row and column. The odd 2 keeps the stores of
+ * neighbouring threads, which go to pieces two apart, in different banks. */
 const uint GEMM_PIECES = 4u;
 const uint ROW_PITCH = GEMM_ROWS + 2u;
 const uint COLUMN_PITCH = COLUMNS + 2u;
 const uint STAGE_PITCH = GEMM_ROWS + 4u;
 
-/* A thread's sums: of all chunks, and of this one; row r + 16 i and column c + 8 j at [i * WIDTH + j]. */
+/* A thread's sums, of all chunks and of this one: row r + 16 i, column c + 8 j at i * WIDTH + j. */
 float z[SUMS];
 float p[SUMS];
 
@@ -39,7 +41,8 @@ struct gemm_tile {
     bool glu;
 };
 
-/* The tile of this workgroup; false: there is nothing to do. Tiles of the same weights follow each other. */
+/* The tile of this workgroup; false: there is nothing to do. Tiles of the same weights follow each
+ * other. */
 bool gemm_tile_of(out gemm_tile t) {
     const uint tiles = product_tiles(COLUMNS);
     t.glu = ARGS.word[HY_MATMUL_ATTR_glu] != 0u;
@@ -77,8 +80,8 @@ void gemm_chunk() {
     }
 }
 
-/* Stores z. Eight columns at a time go through shared memory, so that neighbouring threads write neighbouring
- * outputs. */
+/* Stores z. Eight columns at a time go through shared memory, so that neighbouring threads write
+ * neighbouring outputs. */
 void gemm_store(gemm_tile t) {
     const uint thread = gl_LocalInvocationID.x, r = thread / 8u, c = thread % 8u;
     const uint half_ = t.glu ? GEMM_ROWS / 2u : 0u;

@@ -1,5 +1,5 @@
-/* shaders/vulkan/gemm_float.comp: matmul of many rows by f32, f16 or bf16 weights, in float32. The order of
- * additions is that of all matmul kernels (docs/numerics.md).
+/* shaders/vulkan/gemm_float.comp: matmul of many rows by f32, f16 or bf16 weights, in float32. The
+ * order of additions is that of all matmul kernels (docs/numerics.md).
  *
  * Reads as in shaders/args.h. Grid: tiles of gemm.glsl. Compiled per format (quant.glsl). */
 #version 460
@@ -23,7 +23,8 @@ void put_weights(uvec2 address, uint k, uint columns, uint piece, uint row) {
 
 void put_x(uvec2 address, uint k, uint columns, uint piece, uint column) {
     vec4 v = vec4(0.0);
-    if (address != uvec2(0u) && k < columns) v = hy_load4(hy_dtype(HY_MATMUL_x), address, k, columns);
+    if (address != uvec2(0u) && k < columns)
+        v = hy_load4(hy_dtype(HY_MATMUL_x), address, k, columns);
     tile_x[piece * COLUMN_PITCH + column] = floatBitsToUint(v);
 }
 

@@ -31,31 +31,16 @@ shared uvec4 gemv_w[THREADS * W_STRIDE];
 shared vec4 gemv_x[COLUMNS * LANES * X_STRIDE];
 shared float gemv_part[COLUMNS * THREADS];
 
-/* 16 bytes of weights with those at and past K as zeros. */
-uvec4 cut(uvec4 w, uint k, uint end) {
-    for (uint i = 0u; i < 4u; i++) {
-#ifdef FORMAT_f32
-        if (k + i >= end) w[i] = 0u;
-#else
-        if (k + 2u * i >= end) w[i] = 0u;
-        if (k + 2u * i + 1u >= end) w[i] &= 0xffffu;
-#endif
-    }
-    return w;
-}
-
-/* A piece of every chunk to shared memory: chunks from number `chunk` on, their k from `from` on. A zero adds
- * nothing to a sum that begins with zero. */
+/* A piece of every chunk to shared memory: chunks from number `chunk` on, their k from `from` on. Past K both
+ * are zeros, the weights from a row's padding: they add nothing to a sum that begins with zero. */
 void load(gemv_rows r, uint chunk, uint from, uint columns, uint thread) {
     const uint end = hy_columns(HY_MATMUL_x), x_type = hy_dtype(HY_MATMUL_x);
     [[unroll]] for (uint i = 0u; i < QUADS; i++) {
         const uint at = i * THREADS + thread, item = at / QUADS, quad = at % QUADS;
         const uint k = (chunk + item % LANES) * CHUNK + from + quad * HY_QUAD_WEIGHTS;
         uvec4 w = uvec4(0u);
-        if (k < end) {
+        if (k < end)
             w = Quads(hy_add(gemv_row(r, item / LANES), k / HY_QUAD_WEIGHTS * 16u)).v[0];
-            if (k + HY_QUAD_WEIGHTS > end) w = cut(w, k, end);
-        }
         gemv_w[item * W_STRIDE + quad] = w;
     }
     [[dont_unroll]] for (uint column = 0u; column < columns; column++) {

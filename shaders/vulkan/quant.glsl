@@ -13,7 +13,7 @@
  *   float hy_load_weight(uvec2 row, uint k)
  *   vec4 hy_load_weight4(uvec2 row, uint k)                          k a multiple of 4
  *   void hy_load_weight8(uvec2 row, uint k, out vec4 low, out vec4 high)   k a multiple of 8
- * The wide ones may read the padding of the row's last 128 bytes; what they give there means nothing. */
+ * The wide ones may begin before K and end behind it: a row's padding is zeros. */
 #ifndef HY_QUANT_GLSL
 #define HY_QUANT_GLSL
 

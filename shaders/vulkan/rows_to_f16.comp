@@ -1,10 +1,11 @@
-/* shaders/vulkan/rows_to_f16.comp: phase 0 of coopmat.comp: rows of x -> f16 rows in the workspace, each scaled
- * by a power of two s of its own (docs/numerics.md): s = 2^e with the largest e <= 126 that keeps |s x| below
- * 2^14. So nothing overflows, and values down to 2^-27 of the row's largest keep their 11 bits.
+/* shaders/vulkan/rows_to_f16.comp: phase 0 of coopmat.comp: rows of x -> f16 rows in the workspace,
+ * each scaled by a power of two s of its own (docs/numerics.md): s = 2^e with the largest e <= 126
+ * that keeps |s x| below 2^14. So nothing overflows, and values down to 2^-27 of the row's largest
+ * keep their 11 bits.
  *
- * Reads args.operand[0], x of any dtype; counters. Writes at args.workspace: f16 [T, extra[0]], elements past x's
- * columns 0, extra[0] a multiple of 32; and at extra[1] bytes from there float32 [T], 1 / s. One workgroup of
- * 128 threads for each row. */
+ * Reads args.operand[0], x of any dtype; counters. Writes at args.workspace: f16 [T, extra[0]],
+ * elements past x's columns 0, extra[0] a multiple of 32; and at extra[1] bytes from there float32
+ * [T], 1 / s. One workgroup of 128 threads for each row. */
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "rows.glsl"

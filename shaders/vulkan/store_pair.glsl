@@ -1,5 +1,5 @@
-/* shaders/vulkan/store_pair.glsl: two neighbouring outputs of a product at once, so that halves are written a
- * whole word at a time. */
+/* shaders/vulkan/store_pair.glsl: two neighbouring outputs of a product at once, so that halves are
+ * written a whole word at a time. */
 #ifndef HY_STORE_PAIR_GLSL
 #define HY_STORE_PAIR_GLSL
 

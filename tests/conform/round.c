@@ -20,8 +20,8 @@ bool conform_rounds(const hy_op *op, const hy_kernel *kernel, uint32_t operand) 
     return operand == HY_MATMUL_x && op->operand[operand].dtype != HY_DTYPE_A8;
 }
 
-/* The power of two that a row of x is multiplied with before it is rounded to f16: the largest up to 2^126 that
- * keeps magnitudes below 2^14; 1 for a row of zeros. */
+/* The power of two that a row of x is multiplied with before it is rounded to f16: the largest up
+ * to 2^126 that keeps magnitudes below 2^14; 1 for a row of zeros. */
 static float scale_of(const float *row, uint32_t count) {
     float largest = 0;
     int exponent;

@@ -1,5 +1,6 @@
-/* tests/conform/round.h: what kernels with HY_KERNEL_ROUNDS make of their operands (docs/numerics.md), in plain
- * C. Products only; their activations are operand 0 and their weights operand 1. Thread-safety: pure. */
+/* tests/conform/round.h: what kernels with HY_KERNEL_ROUNDS make of their operands
+ * (docs/numerics.md), in plain C. Products only; their activations are operand 0 and their weights
+ * operand 1. Thread-safety: pure. */
 #ifndef HY_CONFORM_ROUND_H
 #define HY_CONFORM_ROUND_H
 
@@ -8,7 +9,8 @@
 /* Whether the kernel rounds operand i: activations to a8, or activations and weights to f16. */
 bool conform_rounds(const hy_op *op, const hy_kernel *kernel, uint32_t operand);
 
-/* The rounded values of such an operand: dense, float32. data: as in the operand's view. HY_E_MEMORY. */
+/* The rounded values of such an operand: dense, float32. data: as in the operand's view.
+ * HY_E_MEMORY. */
 HY_NODISCARD hy_status conform_round(const hy_op *op, const hy_kernel *kernel, uint32_t operand,
                                      const uint8_t *data, float *out);
 

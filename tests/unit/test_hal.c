@@ -443,6 +443,13 @@ static void valid_backends(void **state) {
     lie.flags = 64;
     breach(b->candidates(v.device, &v.op, out, &count), "flags 0x40");
     lie = honest;
+    lie.rounded = HY_DTYPE_F16;
+    breach(b->candidates(v.device, &v.op, out, &count), "does not round and names dtype");
+    lie.flags = HY_KERNEL_ROUNDS;
+    run_must(b->candidates(v.device, &v.op, out, &count));
+    lie.rounded = HY_DTYPE_Q4_0;
+    breach(b->candidates(v.device, &v.op, out, &count), "rounds to dtype");
+    lie = honest;
     lie.constant[HY_EMBED_table].rows = 0;
     breach(b->candidates(v.device, &v.op, out, &count), "lacks a layout for table");
     lie = honest;

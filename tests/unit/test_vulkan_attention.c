@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "backends/gpu/gpu.h"
 #include "backends/registry.h"
 #include "base/half.h"
 #include "base/num.h"
@@ -122,16 +123,16 @@ typedef struct att_case {
 } att_case;
 
 enum { SEQUENCES = 5, ROWS = 19, TRUE_ROWS = 18 };
-static const int32_t lengths[SEQUENCES] = {1, 64, 65, 200, 1500};
+static const int32_t lengths[SEQUENCES] = {1, 64, 65, 515, 1500};
 /* Rows by sequence: decode rows and prompt chunks side by side; behind them one of no sequence. */
 static const int32_t row_counts[SEQUENCES] = {1, 2, 2, 9, 3};
 
 // clang-format off
 static const att_case cases[] = {
     {4, 2, 64, 64, 64, HY_DTYPE_F32, HY_DTYPE_F16, HY_DTYPE_F16, HY_DTYPE_F32, 0, 0, 1, 0, 0},
-    {6, 2, 32, 96, 64, HY_DTYPE_F16, HY_DTYPE_BF16, HY_DTYPE_F32, HY_DTYPE_BF16, 0, 600, 1, 1, 0},
+    {6, 2, 32, 96, 100, HY_DTYPE_F16, HY_DTYPE_BF16, HY_DTYPE_F32, HY_DTYPE_F32, 0, 150, 1, 1, 0},
     {4, 1, 64, 32, 64, HY_DTYPE_F32, HY_DTYPE_Q8_0, HY_DTYPE_Q8_0, HY_DTYPE_A8, 0, 0, 1, 0, 0},
-    {2, 2, 40, 24, 16, HY_DTYPE_F32, HY_DTYPE_F16, HY_DTYPE_F16, HY_DTYPE_F16, 20, 0, 1, 1, 1},
+    {2, 2, 40, 24, 16, HY_DTYPE_F32, HY_DTYPE_F16, HY_DTYPE_F16, HY_DTYPE_BF16, 20, 0, 1, 1, 1},
     {3, 1, 7, 5, 48, HY_DTYPE_BF16, HY_DTYPE_F32, HY_DTYPE_F16, HY_DTYPE_F32, 0, 0, 0, 0, 1},
     {40, 2, 32, 33, 100, HY_DTYPE_F32, HY_DTYPE_Q8_0, HY_DTYPE_F16, HY_DTYPE_F32, 5, 70, 0, 0, 0},
     {1, 1, 32, 32, 3, HY_DTYPE_F32, HY_DTYPE_Q8_0, HY_DTYPE_Q8_0, HY_DTYPE_F32, 0, 0, 1, 0, 0},
@@ -211,7 +212,8 @@ static hy_op attention_op(const att_case *a, uint32_t rows) {
     hy_op op;
     memset(&op, 0, sizeof op);
     op.kind = HY_OP_ATTENTION;
-    const uint32_t each = (uint32_t)hy_div_up(1600, a->length), pages = each + 1900 / a->length + 5;
+    const uint32_t each = (uint32_t)hy_div_up(1600, a->length);
+    const uint32_t pages = 2145 / a->length + SEQUENCES + 1;
     put(&op.operand[HY_ATTENTION_q], a->q, HY_COUNTER_T, rows, a->heads, a->d, 0);
     put(&op.operand[HY_ATTENTION_k_cache], a->k, 0, pages, a->kv_heads, a->length, a->d);
     put(&op.operand[HY_ATTENTION_v_cache], a->v, 0, pages, a->kv_heads, a->length, a->c);
@@ -364,6 +366,27 @@ static void check_alone(task *k, const att_case *a, const uint8_t *whole, uint32
     }
 }
 
+/* The whole batch by every kernel as for another device: the bits of `whole`. */
+static void check_limits(task *k, const uint8_t *whole, uint32_t max_grid, uint32_t shared_bytes,
+                         float rate) {
+    gpu_limits *limits = &((gpu_device *)gpu)->limits;
+    const gpu_limits before = *limits;
+    limits->max_grid = max_grid;
+    limits->shared_bytes = HY_MIN(limits->shared_bytes, shared_bytes);
+    limits->ops_per_us = rate;
+    hy_kernel kernel[HY_MAX_CANDIDATES];
+    const uint32_t kernels = kernels_of(k, &k->op, kernel);
+    const uint64_t bytes = hy_tensor_bytes(&k->op.operand[HY_ATTENTION_out]);
+    for (uint32_t i = 0; i < kernels; i++) {
+        memset(at(k, HY_ATTENTION_out), POISON, bytes);
+        run(k, &k->op, &kernel[i], k->view, TRUE_ROWS, SEQUENCES);
+        if (memcmp(at(k, HY_ATTENTION_out), whole, bytes))
+            fail_msg("%s has other bits on a device of %u workgroups, %u bytes, rate %g",
+                     kernel[i].name, max_grid, shared_bytes, (double)rate);
+    }
+    *limits = before;
+}
+
 static void test_attention(void **state) {
     (void)state;
     need_device();
@@ -389,6 +412,8 @@ static void test_attention(void **state) {
         for (uint32_t t = n % 3; t < TRUE_ROWS; t += 4)
             check_alone(&k, &cases[n], first, t, 1);
         check_alone(&k, &cases[n], first, 4, 7);
+        check_limits(&k, first, 7, 16 << 10, 2e3F);
+        check_limits(&k, first, 65535, 32 << 10, 10e6F);
         free(first);
         close_task(&k);
     }
@@ -398,7 +423,7 @@ static void test_attention(void **state) {
 static void test_behind(void **state) {
     (void)state;
     need_device();
-    enum { SEQUENCE = 3, BEHIND = 195 };
+    enum { SEQUENCE = 3, BEHIND = 510 };
     const att_case *a = &cases[0];
     task k = attention_task(a);
     const uint64_t each = row_bytes(&k, HY_ATTENTION_out);
@@ -444,6 +469,11 @@ static void test_choice(void **state) {
                 {512, 128, 32, "vulkan.attention.f16.rows", "vulkan.attention.f16.split"},
                 {512, 128, 512, "vulkan.attention.f16.rows", NULL}, /* 128 MiB of partials */
                 {1, 512, 128, "vulkan.attention.f16.split", "vulkan.attention.f16.wide"}};
+    gpu_limits *limits = &((gpu_device *)gpu)->limits;
+    const gpu_limits before = *limits;
+    limits->ops_per_us = 10e6F; /* a card's */
+    limits->bytes_per_us = 5e5F;
+    limits->launch_us = 4;
     for (size_t i = 0; i < HY_COUNT_OF(want); i++) {
         hy_op op;
         hy_kernel kernel[HY_MAX_CANDIDATES];
@@ -466,6 +496,7 @@ static void test_choice(void **state) {
                              strstr(kernel[j].name, "wide") ? 0 : 1u << HY_ATTENTION_q);
         }
     }
+    *limits = before;
 }
 
 /* ---- kv_write ------------------------------------------------------------------------------------ */
@@ -543,7 +574,7 @@ static void test_kv_write(void **state) {
         if (w->turned) fill(&mine, HY_KV_WRITE_table, 0, (uint64_t)WRITES * w->turned);
         int32_t *slot = at(&mine, HY_KV_WRITE_slot);
         for (uint32_t t = 0; t < WRITES; t++)
-            slot[t] = t == 4 ? -1 : (int32_t)((t * 5 + 2) % (6 * w->length));
+            slot[t] = t == 4 ? -1 : (int32_t)((t * 7 + 2) % (6 * w->length));
         memcpy(theirs.buffer->host, mine.buffer->host, mine.used); /* caches are poison in both */
         kernels_of(&theirs, &op, kernel);
         run(&theirs, &op, &kernel[0], theirs.view, TRUE_WRITES, 0);
