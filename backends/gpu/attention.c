@@ -21,9 +21,12 @@ enum {
     ATT_SPLIT_THREADS = 64,
     ATT_SPLIT_HEADS = 8, /* of a workgroup at most */
     ATT_ROW_THREADS = 128,
-    ATT_ROW_LANES = 8,              /* rows of a workgroup are a multiple of these */
-    ATT_BUSY_RATE = 40000,          /* operations a microsecond that one workgroup keeps busy */
-    ATT_SHARED = 64 * 9 * 16 + 2048 /* bytes of shared memory besides those of rows: a tile, a8 */
+    ATT_ROW_LANES = 8,     /* rows of a workgroup are a multiple of these */
+    ATT_BUSY_RATE = 40000, /* operations a microsecond that one workgroup keeps busy */
+    /* Bytes of shared memory besides those of rows: what is staged, a8, scales of q8_0. */
+    ATT_SHARED = ATT_TILE * 9 * 16 + 2048,
+    ATT_SPLIT_SHARED = ATT_TILE * 33 * 8 + 2048 + 2048,
+    ATT_SMALL_SHARED = ATT_TILE * 17 * 8 + 2048 + 2048
 };
 
 /* Numbers that follow from the op's shape. */
@@ -77,10 +80,17 @@ static uint32_t split_row_bytes(const att_shape *s) {
 }
 enum { ROW_BYTES = 17 * 16 + 64 + 12 + 12 };
 
+/* Half as much is staged where shared memory is scarce. */
+static bool is_small(const gpu_device *device, const att_shape *s) {
+    return device->limits.shared_bytes < ATT_SPLIT_SHARED + ATT_SPLIT_HEADS * split_row_bytes(s);
+}
+
+/* Heads of a workgroup at most; 0: shared memory does not suffice. */
 static uint32_t split_heads(const gpu_device *device, const att_shape *s) {
-    if (device->limits.shared_bytes < ATT_SHARED) return 0;
+    const uint32_t fixed = is_small(device, s) ? ATT_SMALL_SHARED : ATT_SPLIT_SHARED;
+    if (device->limits.shared_bytes < fixed) return 0;
     return HY_MIN((uint32_t)ATT_SPLIT_HEADS,
-                  (device->limits.shared_bytes - ATT_SHARED) / split_row_bytes(s));
+                  (device->limits.shared_bytes - fixed) / split_row_bytes(s));
 }
 
 static att_work split_work(const gpu_device *device, const att_shape *s) {
@@ -215,6 +225,12 @@ static void fill(const hy_op *op, const att_shape *s, const att_work *w, gpu_lau
     memcpy(out->args.extra, extra, sizeof extra);
 }
 
+/* Loads of a thread under way together, as a power of two. None on a software device: it gains nothing from them
+ * and compiles each. */
+static uint32_t loads_of(const gpu_device *device, uint32_t most) {
+    return device->limits.ops_per_us < ATT_BUSY_RATE ? 0 : most;
+}
+
 static void split_plan(const gpu_device *device, const gpu_variant *variant, const hy_op *op,
                        uint32_t phase, gpu_launch *out) {
     (void)variant;
@@ -224,6 +240,7 @@ static void split_plan(const gpu_device *device, const gpu_variant *variant, con
     out->args.extra[6] = (uint32_t)partials_of(&s);
     out->threads = ATT_SPLIT_THREADS;
     if (phase == 0) {
+        out->constant[2] |= (uint32_t)is_small(device, &s) << 22 | loads_of(device, 3) << 23;
         out->constant[3] = s.quads;
         gpu_grid(device, w.groups, out);
         return;
@@ -241,6 +258,7 @@ static void rows_plan(const gpu_device *device, const gpu_variant *variant, cons
     const att_shape s = shape_of(op);
     const att_work w = rows_work(device, &s);
     fill(op, &s, &w, out);
+    out->constant[2] |= loads_of(device, 1) << 23;
     out->threads = ATT_ROW_THREADS;
     gpu_grid(device, w.groups, out);
 }

@@ -19,7 +19,7 @@
  *            four neighbours (0 + 1) + (2 + 3), the 16 sums x and x + 8, then 4, 2, 1.
  *   result   spans in order (att_fold), the sink, times 1 / l.
  *
- * A tile is read once for all rows: 32 columns of its keys at a time, then as many of its values as fit. A
+ * A tile is read once for all rows: as many columns of its keys at a time, then as many of its values, as fit. A
  * thread scores ROWS_T rows by KEYS_T keys and keeps their state; LANES threads by four columns weigh values.
  * A row that is also the output's memory is read before it is written: by this workgroup alone, if one
  * workgroup takes all columns.
@@ -47,8 +47,20 @@ layout(constant_id = 4) const uint QUADS = 1u;  /* split: vec4s of a query */
 #define ROWS (ROWS_T * ROW_LANES)
 #define WEIGH_LANES (THREADS / LANES) /* threads of the same columns */
 #define ROWS_V ((ROWS + WEIGH_LANES - 1u) / WEIGH_LANES)
-#define CHUNK 32u                /* columns of keys at a time */
-#define KEYS_V (512u / LANES)    /* keys whose values are staged at a time */
+#define CHUNK 32u /* columns of keys whose products are summed for themselves */
+
+/* Columns of keys staged at a time; keys whose values are staged at a time, a multiple of 4. */
+#ifdef SPLIT
+#define K_LOADED (ATT_K_WIDE ? ATT_K : HY_DTYPE_F32)
+#define V_LOADED (ATT_V_WIDE ? ATT_V : HY_DTYPE_F32)
+#define K_UNITS min(STAGE_UNITS, (4u * QUADS + att_width(K_LOADED) - 1u) / att_width(K_LOADED))
+#define V_UNITS (4u * LANES / att_width(V_LOADED))
+#define COLUMNS_K (STAGE_UNITS * att_width(K_LOADED))
+#define KEYS_V min(ATT_TILE, ATT_TILE * STAGE_UNITS / V_UNITS)
+#else
+#define COLUMNS_K CHUNK
+#define KEYS_V (512u / LANES)
+#endif
 
 #ifdef SPLIT
 shared vec4 att_query[ROWS * QUADS];
@@ -68,7 +80,6 @@ shared float att_old[ROWS], att_new[ROWS], att_most[ROWS];
 uint head0, heads, kv_head, token0, tokens, column0;
 uvec2 run;
 int sequence;
-bool half_exact;
 
 /* State of the thread's rows x keys, and rows x four columns. (Not precise here, which glslang 12 compiles wrongly,
  * but where they get their values.) */
@@ -110,15 +121,32 @@ void load_queries(uint column, uint quads, uint stride) {
     }
 }
 
-/* score += q . k over `quads` staged vec4s; queries from vec4 `query` of their rows. */
-void add_chunk(uint query, uint stride, uint quads) {
+/* Four columns of staged key j of the thread's, and of a staged value. */
+vec4 key_quad(uint j, uint quad) {
+#ifdef SPLIT
+    return att_quad(K_LOADED, key_lane() * STAGE_STRIDE, key_lane(), quad);
+#else
+    return att_stage[(j * KEY_LANES + key_lane()) * STAGE_STRIDE + quad];
+#endif
+}
+vec4 value_quad(uint place) {
+    const uint lane = gl_LocalInvocationID.x % LANES;
+#ifdef SPLIT
+    return att_quad(V_LOADED, place * 2u * V_UNITS, place, lane);
+#else
+    return att_stage[place * LANES + lane];
+#endif
+}
+
+/* score += q . k over `quads` vec4s: queries from vec4 `query` of their rows, keys from staged vec4 `staged`. */
+void add_chunk(uint query, uint stride, uint staged, uint quads) {
     precise float part[ROWS_T * KEYS_T];
     [[unroll]] for (uint x = 0u; x < ROWS_T * KEYS_T; x++)
         part[x] = 0.0;
     [[dont_unroll]] for (uint quad = 0u; quad < quads; quad++) {
         vec4 k[KEYS_T];
         [[unroll]] for (uint j = 0u; j < KEYS_T; j++)
-            k[j] = att_stage[(j * KEY_LANES + key_lane()) * STAGE_STRIDE + quad];
+            k[j] = key_quad(j, staged + quad);
         [[unroll]] for (uint i = 0u; i < ROWS_T; i++) {
             const vec4 q = att_query[score_row(i) * stride + query + quad];
             [[unroll]] for (uint j = 0u; j < KEYS_T; j++) {
@@ -139,19 +167,22 @@ void add_chunk(uint query, uint stride, uint quads) {
 
 /* score = q . k for the keys of the tile; those that are not visible may be anything. */
 void dots(att_page page, uint first, uvec2 keys, bool busy) {
+    const uint columns = page.columns;
     [[unroll]] for (uint x = 0u; x < ROWS_T * KEYS_T; x++)
         score[x] = 0.0;
-    [[dont_unroll]] for (uint column = 0u; column < page.columns; column += CHUNK) {
-        const uint quads = (min(CHUNK, page.columns - column) + 3u) / 4u;
+    [[dont_unroll]] for (uint column = 0u; column < columns; column += COLUMNS_K) {
         barrier();
-        att_fill(page, half_exact, first, keys, keys, column, CHUNK / 4u, STAGE_STRIDE, KEYS_T, 0u);
 #ifdef SPLIT
+        att_fill(page, first, keys, keys, column, K_UNITS, STAGE_STRIDE, 0u);
         barrier();
-        if (busy) add_chunk(column / 4u, QUADS, quads);
+        const uint end = min(columns, column + COLUMNS_K);
+        [[dont_unroll]] for (uint c = column; busy && c < end; c += CHUNK)
+            add_chunk(c / 4u, QUADS, (c - column) / 4u, (min(CHUNK, end - c) + 3u) / 4u);
 #else
+        att_fill(page, first, keys, keys, column, CHUNK / 4u, STAGE_STRIDE, KEYS_T, 0u);
         load_queries(column, CHUNK / 4u, STAGE_STRIDE);
         barrier();
-        if (busy) add_chunk(0u, STAGE_STRIDE, quads);
+        if (busy) add_chunk(0u, STAGE_STRIDE, 0u, (min(CHUNK, columns - column) + 3u) / 4u);
 #endif
     }
 }
@@ -288,11 +319,11 @@ vec4 weights_of(uint row, uint key) {
 
 /* ---- values ---------------------------------------------------------------------------------------- */
 
-/* value += weight * v for keys [key, key + 4), staged from place `at`. */
-void weigh(uint key, uint at, bool even) {
+/* value += weight * v for keys [key, key + 4), staged from `place`. */
+void weigh(uint key, uint place, bool even) {
     vec4 v[4];
     [[unroll]] for (uint x = 0u; x < 4u; x++)
-        v[x] = att_stage[(at + x) * LANES + gl_LocalInvocationID.x % LANES];
+        v[x] = value_quad(place + x);
     [[unroll]] for (uint i = 0u; i < ROWS_V; i++) {
         const vec4 w = weights_of(value_row(i), key);
         precise vec4 o = value[i];
@@ -309,7 +340,11 @@ void add_values(att_page page, uint first, uvec2 keys, bool even) {
     [[dont_unroll]] for (uint base = begin; base < keys.y; base += KEYS_V) {
         const uvec2 four = uvec2(max(base, keys.x & ~3u), min(base + KEYS_V, keys.y + 3u & ~3u));
         if (base > begin) barrier();
-        att_fill(page, half_exact, first, four, keys, column0, LANES, LANES, 0u, base);
+#ifdef SPLIT
+        att_fill(page, first, four, keys, column0, V_UNITS, 2u * V_UNITS, base);
+#else
+        att_fill(page, first, four, keys, column0, LANES, LANES, 0u, base);
+#endif
         barrier();
         if (base == begin) {
             [[unroll]] for (uint i = 0u; i < ROWS_V; i++) {
@@ -344,12 +379,10 @@ void add_tile(uvec2 part, uint tile, bool even) {
     bool busy = false;
     [[unroll]] for (uint i = 0u; i < ROWS_T; i++)
         busy = busy || max(seen[i].x, part.x) < min(seen[i].y, part.y);
-    dots(att_open(HY_ATTENTION_k_cache, ATT_K, ATT_K_WIDE, number, kv_head), first,
-         keys, busy);
+    dots(att_open(HY_ATTENTION_k_cache, ATT_K, ATT_K_WIDE, number, kv_head), first, keys, busy);
     finish_scores(position);
     weights(position, part, even);
-    add_values(att_open(HY_ATTENTION_v_cache, ATT_V, ATT_V_WIDE, number, kv_head),
-               first, keys, even);
+    add_values(att_open(HY_ATTENTION_v_cache, ATT_V, ATT_V_WIDE, number, kv_head), first, keys, even);
 }
 
 /* most, sum, value over positions `part` of one span; those in `even` are visible to all rows. Then att_most has
@@ -377,11 +410,12 @@ float run_span(uvec2 part, uvec2 even) {
     const uint row = min(gl_LocalInvocationID.x, ROWS - 1u);
     [[unroll]] for (uint x = 0u; x < 16u; x++)
         l[x] = att_top[row * 16u + x];
-    [[unroll]] for (uint step = 8u; step > 0u; step /= 2u) {
-        [[unroll]] for (uint x = 0u; x < step; x++)
-            l[x] += l[x + step];
-    }
-    return l[0];
+    [[unroll]] for (uint x = 0u; x < 8u; x++)
+        l[x] += l[x + 8u];
+    [[unroll]] for (uint x = 0u; x < 4u; x++)
+        l[x] += l[x + 4u];
+    precise const float total = (l[0] + l[2]) + (l[1] + l[3]);
+    return total;
 }
 
 #ifdef SPLIT
@@ -403,7 +437,7 @@ void main() {
     tokens = 1u;
     run = uvec2(0u, 1u);
     column0 = slice * ATT_COLUMNS;
-    half_exact = att_half_exact();
+    att_ask_exact();
     [[unroll]] for (uint i = 0u; i < ROWS_T; i++)
         seen[i] = in_run(i) ? part : uvec2(0u);
     load_queries(0u, QUADS, QUADS);
@@ -493,7 +527,7 @@ void main() {
     head0 = kv_head * group_heads + block;
     heads = min(ATT_HEADS, group_heads - block);
     column0 = slice * ATT_COLUMNS;
-    half_exact = att_half_exact();
+    att_ask_exact();
     if (thread < tokens) {
         const int s = att_sequence(token0 + thread);
         token_sequence[thread] = s;

@@ -19,6 +19,8 @@ layout(constant_id = 3) const uint ATT_TYPES = 0u;
 #define ATT_SOFTCAP ((ATT_TYPES >> 19 & 1u) != 0u)
 #define ATT_SLOPES ((ATT_TYPES >> 20 & 1u) != 0u)
 #define ATT_SINKS ((ATT_TYPES >> 21 & 1u) != 0u)
+#define ATT_LOADS (1u << (ATT_TYPES >> 23 & 3u)) /* of 16 bytes of a thread, under way together */
+#define ATT_SMALL (ATT_TYPES >> 22 & 1u) /* 1: a device with little shared memory */
 
 /* args.extra */
 #define ATT_SPANS ARGS.extra[0]    /* upper bound */

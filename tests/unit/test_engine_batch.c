@@ -312,7 +312,25 @@ static void test_cpu(void **state) {
         150);
 }
 
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ref), cmocka_unit_test(test_cpu)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+static const char *named; /* the device of the command line */
+
+static void test_named(void **state) {
+    (void)state;
+    check_schedule(&(tiny_model){.seed = 7, .dtype = HY_DTYPE_Q4_0, .experts = 4},
+                   hy_engine_params(.device = named, .max_sequences = 12, .max_batch = 48,
+                                    .max_rows = 24, .cache_tokens = 64 * 20),
+                   40);
+    check_schedule(&(tiny_model){.seed = 8, .dtype = HY_DTYPE_F16, .arch = "qwen3", .tied = true},
+                   hy_engine_params(.device = named, .max_sequences = 8, .max_batch = 40,
+                                    .max_rows = 16, .kv_type = HY_KV_Q8_0),
+                   40);
+}
+
+/* Without an argument on ref and cpu, else on the device that it names. */
+int main(int count, char **arguments) {
+    const struct CMUnitTest usual[] = {cmocka_unit_test(test_ref), cmocka_unit_test(test_cpu)};
+    const struct CMUnitTest one[] = {cmocka_unit_test(test_named)};
+    if (count < 2) return cmocka_run_group_tests(usual, set_up, tear_down);
+    named = arguments[1];
+    return cmocka_run_group_tests(one, set_up, tear_down);
 }

@@ -258,7 +258,16 @@ static int tear_down(void **state) {
     return 0;
 }
 
-int main(void) {
+static const char *named; /* the device of the command line */
+
+static void test_tinystories_named(void **state) {
+    (void)state;
+    tinystories(named);
+}
+
+/* Without an argument on ref and cpu, else the greedy text on the device that it names. */
+int main(int count, char **arguments) {
+    const struct CMUnitTest one[] = {cmocka_unit_test(test_tinystories_named)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_ref),      cmocka_unit_test(test_golden_cpu),
         cmocka_unit_test(test_tinystories_cpu), cmocka_unit_test(test_tinystories_ref),
@@ -271,5 +280,7 @@ int main(void) {
         return 77;
     }
     fclose(probe);
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    if (count < 2) return cmocka_run_group_tests(tests, set_up, tear_down);
+    named = arguments[1];
+    return cmocka_run_group_tests(one, set_up, tear_down);
 }

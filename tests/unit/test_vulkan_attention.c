@@ -412,8 +412,9 @@ static void test_attention(void **state) {
         for (uint32_t t = n % 3; t < TRUE_ROWS; t += 4)
             check_alone(&k, &cases[n], first, t, 1);
         check_alone(&k, &cases[n], first, 4, 7);
-        check_limits(&k, first, 7, 16 << 10, 2e3F);
-        check_limits(&k, first, 65535, 32 << 10, 10e6F);
+        /* a small device, and a fast one; some cases, for every kernel is compiled anew */
+        if (n == 1 || n == 5) check_limits(&k, first, 7, 16 << 10, 2e3F);
+        if (n == 0 || n == 2) check_limits(&k, first, 65535, 32 << 10, 10e6F);
         free(first);
         close_task(&k);
     }
