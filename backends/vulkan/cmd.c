@@ -7,24 +7,24 @@
 #include "backends/vulkan/vulkan.h"
 #include "base/clock.h"
 
-typedef struct vk_cmd {
+typedef struct vulkan_cmd {
     gpu_cmd gpu;
     VkCommandBuffer commands;
     uint64_t number; /* of its last submission; 0: none */
-} vk_cmd;
+} vulkan_cmd;
 
-hy_status vk_commands_open(vk_device *device) {
+hy_status vulkan_commands_open(vulkan_device *device) {
     const VkCommandPoolCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
         .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT, /* for staging */
         .queueFamilyIndex = device->queue_family};
-    HY_TRY(vk_semaphore_new(device, &device->progress));
-    return vk_check(device,
-                    device->vk.CreateCommandPool(device->handle, &info, NULL, &device->pool),
-                    "vkCreateCommandPool");
+    HY_TRY(vulkan_semaphore_new(device, &device->progress));
+    return vulkan_check(device,
+                        device->vk.CreateCommandPool(device->handle, &info, NULL, &device->pool),
+                        "vkCreateCommandPool");
 }
 
-void vk_commands_close(vk_device *device) {
+void vulkan_commands_close(vulkan_device *device) {
     device->vk.DestroyCommandPool(device->handle, device->pool, NULL);
     device->vk.DestroySemaphore(device->handle, device->progress, NULL);
     device->pool = VK_NULL_HANDLE;
@@ -35,7 +35,7 @@ void vk_commands_close(vk_device *device) {
 
 #define ON_DEVICE (VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT)
 
-static void barrier(vk_device *device, VkCommandBuffer to, VkPipelineStageFlags host_stage,
+static void barrier(vulkan_device *device, VkCommandBuffer to, VkPipelineStageFlags host_stage,
                     VkAccessFlags host_write, VkAccessFlags host_access) {
     const VkAccessFlags writes = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
     const VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
@@ -46,13 +46,13 @@ static void barrier(vk_device *device, VkCommandBuffer to, VkPipelineStageFlags 
                                   0, NULL, 0, NULL);
 }
 
-void vk_record_barrier(vk_device *device, VkCommandBuffer to) {
+void vulkan_record_barrier(vulkan_device *device, VkCommandBuffer to) {
     barrier(device, to, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_WRITE_BIT,
             VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
 }
 
-void vk_record_launch(vk_device *device, VkCommandBuffer to, uint64_t pipeline, uint64_t args,
-                      const uint32_t grid[3]) {
+void vulkan_record_launch(vulkan_device *device, VkCommandBuffer to, uint64_t pipeline,
+                          uint64_t args, const uint32_t grid[3]) {
     const uint32_t words[2] = {(uint32_t)args, (uint32_t)(args >> 32)};
     if (pipeline)
         device->vk.CmdBindPipeline(to, VK_PIPELINE_BIND_POINT_COMPUTE, (VkPipeline)pipeline);
@@ -61,18 +61,18 @@ void vk_record_launch(vk_device *device, VkCommandBuffer to, uint64_t pipeline, 
     device->vk.CmdDispatch(to, grid[0], grid[1], grid[2]);
 }
 
-static void record_commands(vk_device *device, const gpu_cmd *cmd, VkCommandBuffer to) {
+static void record_commands(vulkan_device *device, const gpu_cmd *cmd, VkCommandBuffer to) {
     uint64_t bound = 0;
     for (size_t i = 0; i < cmd->commands; i++) {
         const gpu_command *command = &cmd->command[i];
         switch ((gpu_command_kind)command->kind) {
         case GPU_LAUNCH:
-            vk_record_launch(device, to, command->kernel == bound ? 0 : command->kernel,
-                             gpu_args_address(cmd, command->args), command->grid);
+            vulkan_record_launch(device, to, command->kernel == bound ? 0 : command->kernel,
+                                 gpu_args_address(cmd, command->args), command->grid);
             bound = command->kernel;
             break;
         case GPU_COPY:
-            vk_record_copy(device, to, command->dst, command->src);
+            vulkan_record_copy(device, to, command->dst, command->src);
             break;
         case GPU_BARRIER:
             if (i + 1 < cmd->commands) barrier(device, to, 0, 0, 0); /* a full one ends the list */
@@ -81,10 +81,10 @@ static void record_commands(vk_device *device, const gpu_cmd *cmd, VkCommandBuff
     }
 }
 
-hy_status vk_record(gpu_cmd *base) {
-    vk_cmd *cmd = (vk_cmd *)base;
-    vk_device *device = (vk_device *)base->base.device;
-    HY_TRY(vk_alive(device));
+hy_status vulkan_record(gpu_cmd *base) {
+    vulkan_cmd *cmd = (vulkan_cmd *)base;
+    vulkan_device *device = (vulkan_device *)base->base.device;
+    HY_TRY(vulkan_alive(device));
     const VkCommandBufferAllocateInfo allocate = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
         .commandPool = device->pool,
@@ -95,15 +95,16 @@ hy_status vk_record(gpu_cmd *base) {
         .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT}; /* replayed before it has ended */
     VkCommandBuffer to;
     hy_status status;
-    HY_TRY(vk_check(device, device->vk.AllocateCommandBuffers(device->handle, &allocate, &to),
-                    "vkAllocateCommandBuffers"));
-    HY_TRY_GOTO(status,
-                vk_check(device, device->vk.BeginCommandBuffer(to, &begin), "vkBeginCommandBuffer"),
-                fail);
-    vk_record_barrier(device, to);
+    HY_TRY(vulkan_check(device, device->vk.AllocateCommandBuffers(device->handle, &allocate, &to),
+                        "vkAllocateCommandBuffers"));
+    HY_TRY_GOTO(
+        status,
+        vulkan_check(device, device->vk.BeginCommandBuffer(to, &begin), "vkBeginCommandBuffer"),
+        fail);
+    vulkan_record_barrier(device, to);
     record_commands(device, base, to);
-    vk_record_barrier(device, to);
-    HY_TRY_GOTO(status, vk_check(device, device->vk.EndCommandBuffer(to), "vkEndCommandBuffer"),
+    vulkan_record_barrier(device, to);
+    HY_TRY_GOTO(status, vulkan_check(device, device->vk.EndCommandBuffer(to), "vkEndCommandBuffer"),
                 fail);
     cmd->commands = to;
     return HY_OK;
@@ -114,28 +115,28 @@ fail:
 
 /* ---- lists --------------------------------------------------------------------------------------- */
 
-hy_status vk_cmd_new(hy_device *device, hy_view counters, hy_cmd **out) {
-    HY_TRY(vk_alive((vk_device *)device));
-    vk_cmd *cmd = calloc(1, sizeof *cmd);
+hy_status vulkan_cmd_new(hy_device *device, hy_view counters, hy_cmd **out) {
+    HY_TRY(vulkan_alive((vulkan_device *)device));
+    vulkan_cmd *cmd = calloc(1, sizeof *cmd);
     if (!cmd) return hy_fail(HY_E_MEMORY, "vulkan: no memory for a command list");
     gpu_cmd_init(&cmd->gpu, device, counters);
     *out = &cmd->gpu.base;
     return HY_OK;
 }
 
-void vk_cmd_free(hy_cmd *base) {
+void vulkan_cmd_free(hy_cmd *base) {
     if (!base) return;
-    vk_cmd *cmd = (vk_cmd *)base;
-    vk_device *device = (vk_device *)base->device;
-    if (cmd->number) vk_quiesce(device, cmd->number);
+    vulkan_cmd *cmd = (vulkan_cmd *)base;
+    vulkan_device *device = (vulkan_device *)base->device;
+    if (cmd->number) vulkan_quiesce(device, cmd->number);
     if (cmd->commands)
         device->vk.FreeCommandBuffers(device->handle, device->pool, 1, &cmd->commands);
     gpu_cmd_clear(&cmd->gpu);
     free(cmd);
 }
 
-hy_status vk_queue_submit(vk_device *device, VkCommandBuffer commands, VkSemaphore timeline,
-                          uint64_t value) {
+hy_status vulkan_queue_submit(vulkan_device *device, VkCommandBuffer commands, VkSemaphore timeline,
+                              uint64_t value) {
     const uint64_t number = atomic_load(&device->submitted) + 1;
     const VkSemaphore semaphores[2] = {device->progress, timeline};
     const uint64_t values[2] = {number, value};
@@ -150,22 +151,22 @@ hy_status vk_queue_submit(vk_device *device, VkCommandBuffer commands, VkSemapho
                                .pCommandBuffers = &commands,
                                .signalSemaphoreCount = count,
                                .pSignalSemaphores = semaphores};
-    HY_TRY(vk_alive(device));
+    HY_TRY(vulkan_alive(device));
     atomic_store(&device->stirred_us, hy_clock_ns() / 1000);
-    HY_TRY(vk_check(device, device->vk.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE),
-                    "vkQueueSubmit"));
+    HY_TRY(vulkan_check(device, device->vk.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE),
+                        "vkQueueSubmit"));
     atomic_store(&device->submitted, number);
     return HY_OK;
 }
 
-hy_status vk_submit(hy_device *base, hy_cmd *list, hy_timeline *timeline, uint64_t value) {
-    vk_device *device = (vk_device *)base;
-    vk_cmd *cmd = (vk_cmd *)list;
+hy_status vulkan_submit(hy_device *base, hy_cmd *list, hy_timeline *timeline, uint64_t value) {
+    vulkan_device *device = (vulkan_device *)base;
+    vulkan_cmd *cmd = (vulkan_cmd *)list;
     if (!cmd->commands) return hy_fail(HY_E_STATE, "vulkan: submit of a list that is not sealed");
-    HY_TRY(vk_staging_flush(device));
-    HY_TRY(vk_queue_submit(device, cmd->commands,
-                           timeline ? ((vk_timeline *)timeline)->semaphore : VK_NULL_HANDLE,
-                           value));
+    HY_TRY(vulkan_staging_flush(device));
+    HY_TRY(vulkan_queue_submit(device, cmd->commands,
+                               timeline ? ((vulkan_timeline *)timeline)->semaphore : VK_NULL_HANDLE,
+                               value));
     cmd->number = atomic_load(&device->submitted);
     return HY_OK;
 }

@@ -15,19 +15,19 @@ static const uint64_t patience_hardware_us = UINT64_C(120000000),
                       patience_software_us = UINT64_C(3600000000);
 
 static const gpu_driver driver = {
-    .kernel = vk_kernel, .record = vk_record, .stage = vk_stage, .run = vk_run};
+    .kernel = vulkan_kernel, .record = vulkan_record, .stage = vulkan_stage, .run = vulkan_run};
 
-hy_status vk_devices(hy_device_info *infos, uint32_t capacity, uint32_t *count) {
-    const vk_loader *loader;
-    vk_probe *probes;
-    HY_TRY(vk_loader_open(&loader));
-    hy_status status = vk_probe_all(loader, &probes, count);
+hy_status vulkan_devices(hy_device_info *infos, uint32_t capacity, uint32_t *count) {
+    const vulkan_loader *loader;
+    vulkan_probe *probes;
+    HY_TRY(vulkan_loader_open(&loader));
+    hy_status status = vulkan_probe_all(loader, &probes, count);
     if (status == HY_OK) {
         for (uint32_t i = 0; i < *count && i < capacity; i++)
             infos[i] = probes[i].info;
         free(probes);
     }
-    vk_loader_close();
+    vulkan_loader_close();
     return status;
 }
 
@@ -57,7 +57,7 @@ static void chain(wishes *w, bool wanted, void *link, VkStructureType type) {
 }
 
 /* Robust access stays off: kernels keep within their views. */
-static void wish(const vk_probe *p, wishes *w) {
+static void wish(const vulkan_probe *p, wishes *w) {
     *w = (wishes){.features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2};
     chain(w, true, &w->features12, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
     chain(w, p->dot8, &w->dot,
@@ -70,6 +70,8 @@ static void wish(const vk_probe *p, wishes *w) {
     w->features12.timelineSemaphore = VK_TRUE;
     w->features12.shaderFloat16 = p->coopmat;
     w->features12.vulkanMemoryModel = p->coopmat;
+    /* Where the model is on, atomic operations of other modules have a scope that needs this. */
+    w->features12.vulkanMemoryModelDeviceScope = p->coopmat;
     w->dot.shaderIntegerDotProduct = VK_TRUE;
     w->size_control.subgroupSizeControl = VK_TRUE;
     w->size_control.computeFullSubgroups = VK_TRUE;
@@ -82,7 +84,7 @@ static void wish(const vk_probe *p, wishes *w) {
     add_extension(w, p->portability_subset, "VK_KHR_portability_subset");
 }
 
-static hy_status load_functions(vk_device *device) {
+static hy_status load_functions(vulkan_device *device) {
     const char *missing = NULL;
 #define GET(name)                                                                                  \
     device->vk.name = (PFN_vk##name)device->loader->GetDeviceProcAddr(device->handle, "vk" #name); \
@@ -94,7 +96,7 @@ static hy_status load_functions(vk_device *device) {
                    : HY_OK;
 }
 
-static hy_status create_device(vk_device *device, const vk_probe *p) {
+static hy_status create_device(vulkan_device *device, const vulkan_probe *p) {
     wishes w;
     wish(p, &w);
     const float priority = 1;
@@ -111,7 +113,7 @@ static hy_status create_device(vk_device *device, const vk_probe *p) {
     const VkResult result = device->loader->CreateDevice(p->physical, &info, NULL, &device->handle);
     if (result != VK_SUCCESS) {
         device->handle = VK_NULL_HANDLE;
-        return vk_check(device, result, "vkCreateDevice");
+        return vulkan_check(device, result, "vkCreateDevice");
     }
     HY_TRY(load_functions(device));
     device->vk.GetDeviceQueue(device->handle, p->queue_family, 0, &device->queue);
@@ -120,10 +122,10 @@ static hy_status create_device(vk_device *device, const vk_probe *p) {
 
 /* ---- open and close ------------------------------------------------------------------------------ */
 
-static void set_up(vk_device *device, const vk_loader *loader, const vk_probe *p) {
+static void set_up(vulkan_device *device, const vulkan_loader *loader, const vulkan_probe *p) {
     device->gpu = (gpu_device){.base = {&hy_vulkan_backend},
                                .driver = &driver,
-                               .variants = vk_variants,
+                               .variants = vulkan_variants,
                                .limits = p->limits};
     device->loader = loader;
     device->physical = p->physical;
@@ -136,20 +138,20 @@ static void set_up(vk_device *device, const vk_loader *loader, const vk_probe *p
     device->patience_us = device->software ? patience_software_us : patience_hardware_us;
 }
 
-static hy_status open_probed(const vk_loader *loader, const vk_probe *p, hy_device **out) {
+static hy_status open_probed(const vulkan_loader *loader, const vulkan_probe *p, hy_device **out) {
     if (p->info.unusable)
         return hy_fail(HY_E_UNSUPPORTED, "vulkan: %s: %s", p->info.name, p->info.detail);
-    vk_device *device = calloc(1, sizeof *device);
+    vulkan_device *device = calloc(1, sizeof *device);
     if (!device) return hy_fail(HY_E_MEMORY, "vulkan: no memory for a device");
     set_up(device, loader, p);
     hy_status status;
     HY_TRY_GOTO(status, create_device(device, p), no_device);
-    HY_TRY_GOTO(status, vk_memory_open(device), no_memory);
-    HY_TRY_GOTO(status, vk_kernels_open(device), no_kernels);
+    HY_TRY_GOTO(status, vulkan_memory_open(device), no_memory);
+    HY_TRY_GOTO(status, vulkan_kernels_open(device), no_kernels);
     *out = &device->gpu.base;
     return HY_OK;
 no_kernels:
-    vk_memory_close(device);
+    vulkan_memory_close(device);
 no_memory:
 no_device:
     if (device->handle && device->vk.DestroyDevice) device->vk.DestroyDevice(device->handle, NULL);
@@ -157,37 +159,37 @@ no_device:
     return status;
 }
 
-hy_status vk_open(uint32_t index, const hy_device_params *params, hy_device **out) {
-    const vk_loader *loader;
-    vk_probe *probes;
+hy_status vulkan_open(uint32_t index, const hy_device_params *params, hy_device **out) {
+    const vulkan_loader *loader;
+    vulkan_probe *probes;
     uint32_t count;
-    HY_TRY(vk_loader_open(&loader));
-    hy_status status = vk_probe_all(loader, &probes, &count);
+    HY_TRY(vulkan_loader_open(&loader));
+    hy_status status = vulkan_probe_all(loader, &probes, &count);
     if (status == HY_OK) {
         status = index < count ? open_probed(loader, &probes[index], out)
                                : hy_fail(HY_E_NOT_FOUND, "vulkan:%u does not exist; there are %u",
                                          index, count);
         free(probes);
     }
-    if (status != HY_OK) vk_loader_close();
+    if (status != HY_OK) vulkan_loader_close();
     return status;
 }
 
-void vk_close(hy_device *base) {
+void vulkan_close(hy_device *base) {
     if (!base) return;
-    vk_device *device = (vk_device *)base;
+    vulkan_device *device = (vulkan_device *)base;
     /* A lost device is not waited for: it may hang. */
-    if (vk_alive(device) == HY_OK) (void)device->vk.DeviceWaitIdle(device->handle);
-    vk_memory_close(device);
-    vk_kernels_close(device);
+    if (vulkan_alive(device) == HY_OK) (void)device->vk.DeviceWaitIdle(device->handle);
+    vulkan_memory_close(device);
+    vulkan_kernels_close(device);
     device->vk.DestroyDevice(device->handle, NULL);
     free(device);
-    vk_loader_close();
+    vulkan_loader_close();
 }
 
-void vk_info(hy_device *base, hy_device_info *out) {
-    const vk_device *device = (const vk_device *)base;
+void vulkan_info(hy_device *base, hy_device_info *out) {
+    const vulkan_device *device = (const vulkan_device *)base;
     *out = device->info;
-    vk_probe_memory(device->loader, device->physical, device->budget, &out->memory_total,
-                    &out->memory_free);
+    vulkan_probe_memory(device->loader, device->physical, device->budget, &out->memory_total,
+                        &out->memory_free);
 }

@@ -22,7 +22,7 @@ enum {
     CACHE_MOST = 256 << 20 /* bytes of a cache file that is read */
 };
 
-struct vk_pipeline {
+struct vulkan_pipeline {
     const char *entry;
     uint32_t threads;
     uint32_t constant[GPU_CONSTANTS];
@@ -31,7 +31,7 @@ struct vk_pipeline {
 
 /* ---- cache on disk ------------------------------------------------------------------------------- */
 
-static void choose_path(vk_device *device, const VkPhysicalDeviceProperties *properties,
+static void choose_path(vulkan_device *device, const VkPhysicalDeviceProperties *properties,
                         const uint8_t *driver) {
     char uuid[2 * VK_UUID_SIZE + 1];
     const char *folder = getenv("XDG_CACHE_HOME"), *below = "";
@@ -65,7 +65,7 @@ static uint64_t load_le(const uint8_t *data, int bytes) {
 }
 
 /* Whether `size` bytes of a driver's cache, with our sum behind them, are for this device and driver. */
-static bool fits(const vk_device *device, const VkPhysicalDeviceProperties *properties,
+static bool fits(const vulkan_device *device, const VkPhysicalDeviceProperties *properties,
                  const uint8_t *data, size_t size) {
     if (size < HEADER_BYTES + SUM_BYTES) return false;
     size -= SUM_BYTES;
@@ -77,16 +77,16 @@ static bool fits(const vk_device *device, const VkPhysicalDeviceProperties *prop
            memcmp(data + 16, device->cache_uuid, VK_UUID_SIZE) == 0;
 }
 
-static hy_status create_cache(vk_device *device, const void *data, size_t size) {
+static hy_status create_cache(vulkan_device *device, const void *data, size_t size) {
     const VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
                                             .initialDataSize = size,
                                             .pInitialData = data};
-    return vk_check(device,
-                    device->vk.CreatePipelineCache(device->handle, &info, NULL, &device->cache),
-                    "vkCreatePipelineCache");
+    return vulkan_check(device,
+                        device->vk.CreatePipelineCache(device->handle, &info, NULL, &device->cache),
+                        "vkCreatePipelineCache");
 }
 
-static hy_status open_cache(vk_device *device, const VkPhysicalDeviceProperties *properties) {
+static hy_status open_cache(vulkan_device *device, const VkPhysicalDeviceProperties *properties) {
     uint8_t *data = NULL;
     size_t size = 0;
     const bool found = device->cache_path[0] &&
@@ -101,7 +101,7 @@ static hy_status open_cache(vk_device *device, const VkPhysicalDeviceProperties 
 
 /* Makes the folders of `path`, which are the user's alone (XDG). */
 static void make_folders(const char *path) {
-    char folder[sizeof((vk_device *)NULL)->cache_path];
+    char folder[sizeof((vulkan_device *)NULL)->cache_path];
     snprintf(folder, sizeof folder, "%s", path);
     for (char *slash = strchr(folder + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
@@ -125,7 +125,7 @@ static hy_status write_file(const char *path, const uint8_t *data, size_t size) 
     return status;
 }
 
-static void save_cache(vk_device *device) {
+static void save_cache(vulkan_device *device) {
     size_t size = 0;
     if (!device->cache_grew || !device->cache_path[0] || atomic_load(&device->lost)) return;
     if (device->vk.GetPipelineCacheData(device->handle, device->cache, &size, NULL) != VK_SUCCESS ||
@@ -141,7 +141,7 @@ static void save_cache(vk_device *device) {
 
 /* ---- set-up -------------------------------------------------------------------------------------- */
 
-hy_status vk_kernels_open(vk_device *device) {
+hy_status vulkan_kernels_open(vulkan_device *device) {
     VkPhysicalDeviceIDProperties id = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES};
     VkPhysicalDeviceProperties2 properties = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &id};
@@ -153,16 +153,16 @@ hy_status vk_kernels_open(vk_device *device) {
                                                    VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
                                                .pushConstantRangeCount = 1,
                                                .pPushConstantRanges = &range};
-    HY_TRY(vk_check(device,
-                    device->vk.CreatePipelineLayout(device->handle, &layout, NULL, &device->layout),
-                    "vkCreatePipelineLayout"));
+    HY_TRY(vulkan_check(
+        device, device->vk.CreatePipelineLayout(device->handle, &layout, NULL, &device->layout),
+        "vkCreatePipelineLayout"));
     choose_path(device, &properties.properties, id.driverUUID);
     const hy_status status = open_cache(device, &properties.properties);
-    if (status != HY_OK) vk_kernels_close(device);
+    if (status != HY_OK) vulkan_kernels_close(device);
     return status;
 }
 
-void vk_kernels_close(vk_device *device) {
+void vulkan_kernels_close(vulkan_device *device) {
     if (device->cache) save_cache(device);
     for (size_t i = 0; i < device->pipeline_count; i++)
         device->vk.DestroyPipeline(device->handle, device->pipelines[i].pipeline, NULL);
@@ -178,15 +178,15 @@ void vk_kernels_close(vk_device *device) {
 /* ---- pipelines ----------------------------------------------------------------------------------- */
 
 static int compare_name(const void *name, const void *module) {
-    return strcmp(name, ((const vk_module *)module)->name);
+    return strcmp(name, ((const vulkan_module *)module)->name);
 }
 
-const vk_module *vk_module_find(const char *name) {
-    return bsearch(name, vk_modules, vk_module_count, sizeof *vk_modules, compare_name);
+const vulkan_module *vulkan_module_find(const char *name) {
+    return bsearch(name, vulkan_modules, vulkan_module_count, sizeof *vulkan_modules, compare_name);
 }
 
-static hy_status create_pipeline(vk_device *device, const gpu_launch *launch, VkShaderModule module,
-                                 VkPipeline *out) {
+static hy_status create_pipeline(vulkan_device *device, const gpu_launch *launch,
+                                 VkShaderModule module, VkPipeline *out) {
     uint32_t data[1 + GPU_CONSTANTS] = {launch->threads};
     VkSpecializationMapEntry entries[1 + GPU_CONSTANTS];
     memcpy(data + 1, launch->constant, sizeof launch->constant);
@@ -210,14 +210,14 @@ static hy_status create_pipeline(vk_device *device, const gpu_launch *launch, Vk
                   .pName = "main",
                   .pSpecializationInfo = &special},
         .layout = device->layout};
-    return vk_check(
+    return vulkan_check(
         device,
         device->vk.CreateComputePipelines(device->handle, device->cache, 1, &info, NULL, out),
         "vkCreateComputePipelines");
 }
 
-static hy_status make_pipeline(vk_device *device, const gpu_launch *launch, VkPipeline *out) {
-    const vk_module *module = vk_module_find(launch->entry);
+static hy_status make_pipeline(vulkan_device *device, const gpu_launch *launch, VkPipeline *out) {
+    const vulkan_module *module = vulkan_module_find(launch->entry);
     if (!module)
         return hy_fail(HY_E_UNSUPPORTED, "vulkan: this build has no shader \"%s\"", launch->entry);
     const VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
@@ -225,8 +225,8 @@ static hy_status make_pipeline(vk_device *device, const gpu_launch *launch, VkPi
                                            .pCode = module->words};
     VkShaderModule shader;
     hy_status status =
-        vk_check(device, device->vk.CreateShaderModule(device->handle, &info, NULL, &shader),
-                 "vkCreateShaderModule");
+        vulkan_check(device, device->vk.CreateShaderModule(device->handle, &info, NULL, &shader),
+                     "vkCreateShaderModule");
     if (status == HY_OK) {
         status = create_pipeline(device, launch, shader, out);
         device->vk.DestroyShaderModule(device->handle, shader, NULL);
@@ -234,15 +234,15 @@ static hy_status make_pipeline(vk_device *device, const gpu_launch *launch, VkPi
     return status == HY_OK ? HY_OK : hy_fail_in(status, "kernel %s", launch->entry);
 }
 
-static bool same(const vk_pipeline *pipeline, const gpu_launch *launch) {
+static bool same(const vulkan_pipeline *pipeline, const gpu_launch *launch) {
     return pipeline->threads == launch->threads &&
            memcmp(pipeline->constant, launch->constant, sizeof launch->constant) == 0 &&
            strcmp(pipeline->entry, launch->entry) == 0;
 }
 
-hy_status vk_kernel(gpu_device *base, const gpu_launch *launch, uint64_t *out) {
-    vk_device *device = (vk_device *)base;
-    HY_TRY(vk_alive(device));
+hy_status vulkan_kernel(gpu_device *base, const gpu_launch *launch, uint64_t *out) {
+    vulkan_device *device = (vulkan_device *)base;
+    HY_TRY(vulkan_alive(device));
     for (size_t i = 0; i < device->pipeline_count; i++) {
         if (!same(&device->pipelines[i], launch)) continue;
         *out = (uint64_t)device->pipelines[i].pipeline;
@@ -250,8 +250,8 @@ hy_status vk_kernel(gpu_device *base, const gpu_launch *launch, uint64_t *out) {
     }
     HY_TRY(hy_grow(&device->pipelines, device->pipeline_count, &device->pipeline_room,
                    sizeof *device->pipelines));
-    vk_pipeline *made = &device->pipelines[device->pipeline_count];
-    *made = (vk_pipeline){.entry = launch->entry, .threads = launch->threads};
+    vulkan_pipeline *made = &device->pipelines[device->pipeline_count];
+    *made = (vulkan_pipeline){.entry = launch->entry, .threads = launch->threads};
     memcpy(made->constant, launch->constant, sizeof launch->constant);
     HY_TRY(make_pipeline(device, launch, &made->pipeline));
     device->pipeline_count++;

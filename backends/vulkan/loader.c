@@ -21,7 +21,7 @@ enum { KEEP_INSTANCE = 0 };
 #endif
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
-static vk_loader loader;
+static vulkan_loader loader;
 static uint32_t users;
 static void *library; /* stays open: drivers do not like to be unloaded */
 
@@ -95,7 +95,7 @@ static hy_status create_instance(void) {
                        "no Vulkan driver: the loader found no working manifest in "
                        "vulkan/icd.d of its folders or in VK_DRIVER_FILES");
     return hy_fail(result == VK_ERROR_OUT_OF_HOST_MEMORY ? HY_E_MEMORY : HY_E_UNAVAILABLE,
-                   "no Vulkan instance: vkCreateInstance: %s", vk_result_name(result));
+                   "no Vulkan instance: vkCreateInstance: %s", vulkan_result_name(result));
 }
 
 static hy_status load_functions(void) {
@@ -134,7 +134,7 @@ static hy_status open_locked(void) {
     return status;
 }
 
-hy_status vk_loader_open(const vk_loader **out) {
+hy_status vulkan_loader_open(const vulkan_loader **out) {
     pthread_mutex_lock(&mutex);
     hy_status status = open_locked();
     if (status == HY_OK) {
@@ -145,7 +145,7 @@ hy_status vk_loader_open(const vk_loader **out) {
     return status;
 }
 
-void vk_loader_close(void) {
+void vulkan_loader_close(void) {
     pthread_mutex_lock(&mutex);
     if (users && --users == 0 && !KEEP_INSTANCE) destroy_instance();
     pthread_mutex_unlock(&mutex);
@@ -153,7 +153,7 @@ void vk_loader_close(void) {
 
 /* ---- results ------------------------------------------------------------------------------------- */
 
-const char *vk_result_name(VkResult result) {
+const char *vulkan_result_name(VkResult result) {
 #define NAME(value)                                                                                \
     case value:                                                                                    \
         return #value;
@@ -186,18 +186,19 @@ const char *vk_result_name(VkResult result) {
 #undef NAME
 }
 
-hy_status vk_alive(vk_device *device) {
+hy_status vulkan_alive(vulkan_device *device) {
     if (!atomic_load_explicit(&device->lost, memory_order_acquire)) return HY_OK;
     return hy_fail(HY_E_DEVICE, "vulkan: %s is lost: earlier work on it failed or hung",
                    device->info.name);
 }
 
-hy_status vk_check(vk_device *device, VkResult result, const char *what) {
+hy_status vulkan_check(vulkan_device *device, VkResult result, const char *what) {
     if (result == VK_SUCCESS) return HY_OK;
     hy_status status = HY_E_DEVICE;
     if (result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
         status = HY_E_MEMORY;
     if (result == VK_ERROR_DEVICE_LOST)
         atomic_store_explicit(&device->lost, true, memory_order_release);
-    return hy_fail(status, "vulkan: %s: %s: %s", device->info.name, what, vk_result_name(result));
+    return hy_fail(status, "vulkan: %s: %s: %s", device->info.name, what,
+                   vulkan_result_name(result));
 }

@@ -18,12 +18,12 @@ enum {
 _Static_assert(sizeof(hy_args) <= ARGS_ROOM, "a slot has room for an argument block");
 
 typedef struct slot {
-    vk_buffer *buffer;
+    vulkan_buffer *buffer;
     VkCommandBuffer commands;
     uint64_t number; /* of the submission that used it last */
 } slot;
 
-struct vk_staging {
+struct vulkan_staging {
     slot slot[SLOTS]; /* host to device */
     slot back;        /* device to host */
     uint32_t next;    /* slot */
@@ -40,25 +40,26 @@ struct vk_staging {
 #define CACHED VK_MEMORY_PROPERTY_HOST_CACHED_BIT
 #define MAPPED (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
 
-static hy_status create_buffer(vk_device *device, uint64_t size, VkBuffer *out,
+static hy_status create_buffer(vulkan_device *device, uint64_t size, VkBuffer *out,
                                VkMemoryRequirements *needs) {
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = size, .usage = USAGE};
-    HY_TRY(vk_check(device, device->vk.CreateBuffer(device->handle, &info, NULL, out),
-                    "vkCreateBuffer"));
+    HY_TRY(vulkan_check(device, device->vk.CreateBuffer(device->handle, &info, NULL, out),
+                        "vkCreateBuffer"));
     device->vk.GetBufferMemoryRequirements(device->handle, *out, needs);
     return HY_OK;
 }
 
-static uint64_t heap_bytes(const vk_device *device, uint32_t type) {
+static uint64_t heap_bytes(const vulkan_device *device, uint32_t type) {
     return device->memory.memoryHeaps[device->memory.memoryTypes[type].heapIndex].size;
 }
 
 /* Among the types of `allowed` that have all of `must`: most of `want`, then fewest of `avoid`, then the
  * largest heap, then the first (drivers list faster ones first). NONE if there is none. Types with properties
  * that need a feature or suit no buffer (protected, lazily allocated, uncached) are left out. */
-static uint32_t choose_type(const vk_device *device, uint32_t allowed, VkMemoryPropertyFlags must,
-                            VkMemoryPropertyFlags want, VkMemoryPropertyFlags avoid) {
+static uint32_t choose_type(const vulkan_device *device, uint32_t allowed,
+                            VkMemoryPropertyFlags must, VkMemoryPropertyFlags want,
+                            VkMemoryPropertyFlags avoid) {
     const VkMemoryPropertyFlags usual = LOCAL | MAPPED | CACHED;
     uint32_t best = NONE;
     int best_score = 0;
@@ -76,7 +77,7 @@ static uint32_t choose_type(const vk_device *device, uint32_t allowed, VkMemoryP
     return best;
 }
 
-hy_status vk_choose_types(vk_device *device, uint32_t allowed, bool discrete) {
+hy_status vulkan_choose_types(vulkan_device *device, uint32_t allowed, bool discrete) {
     /* On a discrete device what the host sees of its memory is a window, often a small one. */
     device->device_type = choose_type(device, allowed, 0, LOCAL, discrete ? MAPPED | CACHED : 0);
     device->host_type = choose_type(device, allowed, MAPPED, 0, discrete ? CACHED | LOCAL : CACHED);
@@ -88,17 +89,17 @@ hy_status vk_choose_types(vk_device *device, uint32_t allowed, bool discrete) {
 }
 
 /* The types that a buffer may have do not depend on its size. */
-static hy_status choose_types(vk_device *device, bool discrete) {
+static hy_status choose_types(vulkan_device *device, bool discrete) {
     VkBuffer probe;
     VkMemoryRequirements needs;
     HY_TRY(create_buffer(device, HY_VIEW_ALIGN, &probe, &needs));
     device->vk.DestroyBuffer(device->handle, probe, NULL);
-    return vk_choose_types(device, needs.memoryTypeBits, discrete);
+    return vulkan_choose_types(device, needs.memoryTypeBits, discrete);
 }
 
 /* ---- buffers ------------------------------------------------------------------------------------- */
 
-static void destroy_segments(vk_device *device, vk_buffer *buffer) {
+static void destroy_segments(vulkan_device *device, vulkan_buffer *buffer) {
     for (uint32_t i = 0; i < buffer->segments; i++) {
         device->vk.DestroyBuffer(device->handle, buffer->buffer[i], NULL);
         device->vk.FreeMemory(device->handle, buffer->memory[i], NULL); /* unmaps */
@@ -107,9 +108,10 @@ static void destroy_segments(vk_device *device, vk_buffer *buffer) {
 
 /* One object with the arrays of its segments behind it. */
 static hy_status new_object(hy_device *device, uint64_t segments, uint64_t segment, uint64_t size,
-                            vk_buffer **out) {
+                            vulkan_buffer **out) {
     const size_t item = sizeof(VkBuffer) + sizeof(VkDeviceMemory) + 2 * sizeof(uint64_t);
-    vk_buffer *buffer = segments <= UINT32_MAX ? calloc(1, sizeof *buffer + segments * item) : NULL;
+    vulkan_buffer *buffer =
+        segments <= UINT32_MAX ? calloc(1, sizeof *buffer + segments * item) : NULL;
     if (!buffer) return hy_fail(HY_E_MEMORY, "vulkan: no memory for a buffer object");
     uint64_t *address = (uint64_t *)(buffer + 1);
     buffer->gpu = (gpu_buffer){.base = {.device = device, .size = size},
@@ -123,8 +125,8 @@ static hy_status new_object(hy_device *device, uint64_t segments, uint64_t segme
     return HY_OK;
 }
 
-static hy_status fill_segment(vk_device *device, vk_buffer *buffer, uint32_t i, uint32_t type,
-                              uint64_t size) {
+static hy_status fill_segment(vulkan_device *device, vulkan_buffer *buffer, uint32_t i,
+                              uint32_t type, uint64_t size) {
     VkMemoryRequirements needs;
     HY_TRY(create_buffer(device, size, &buffer->buffer[i], &needs));
     const VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
@@ -133,18 +135,18 @@ static hy_status fill_segment(vk_device *device, vk_buffer *buffer, uint32_t i, 
                                        .pNext = &flags,
                                        .allocationSize = needs.size,
                                        .memoryTypeIndex = type};
-    HY_TRY(vk_check(device,
-                    device->vk.AllocateMemory(device->handle, &info, NULL, &buffer->memory[i]),
-                    "vkAllocateMemory"));
-    return vk_check(
+    HY_TRY(vulkan_check(device,
+                        device->vk.AllocateMemory(device->handle, &info, NULL, &buffer->memory[i]),
+                        "vkAllocateMemory"));
+    return vulkan_check(
         device,
         device->vk.BindBufferMemory(device->handle, buffer->buffer[i], buffer->memory[i], 0),
         "vkBindBufferMemory");
 }
 
 /* A segment whose address is aligned: if the driver's is not, once more with room to move in. */
-static hy_status make_segment(vk_device *device, vk_buffer *buffer, uint32_t i, uint32_t type,
-                              uint64_t size) {
+static hy_status make_segment(vulkan_device *device, vulkan_buffer *buffer, uint32_t i,
+                              uint32_t type, uint64_t size) {
     uint64_t address = 0, aligned = 0;
     for (uint64_t room = 0; room <= HY_VIEW_ALIGN; room += HY_VIEW_ALIGN) {
         if (room) {
@@ -168,9 +170,9 @@ static hy_status make_segment(vk_device *device, vk_buffer *buffer, uint32_t i, 
     return HY_OK;
 }
 
-static hy_status map_buffer(vk_device *device, vk_buffer *buffer) {
+static hy_status map_buffer(vulkan_device *device, vulkan_buffer *buffer) {
     void *host;
-    HY_TRY(vk_check(
+    HY_TRY(vulkan_check(
         device, device->vk.MapMemory(device->handle, buffer->memory[0], 0, VK_WHOLE_SIZE, 0, &host),
         "vkMapMemory"));
     host = (char *)host + buffer->skew[0];
@@ -181,15 +183,16 @@ static hy_status map_buffer(vk_device *device, vk_buffer *buffer) {
     return HY_OK;
 }
 
-static hy_status fail_size(const vk_device *device, uint64_t size, uint32_t type, const char *why) {
+static hy_status fail_size(const vulkan_device *device, uint64_t size, uint32_t type,
+                           const char *why) {
     return hy_fail(
         HY_E_MEMORY, "vulkan: %s: no memory for a buffer of %llu bytes (heap %u of %llu MiB%s%s)",
         device->info.name, (unsigned long long)size, device->memory.memoryTypes[type].heapIndex,
         (unsigned long long)(heap_bytes(device, type) >> 20), *why ? "; " : "", why);
 }
 
-static hy_status make_buffer(vk_device *device, uint32_t type, bool mapped, uint64_t size,
-                             vk_buffer **out) {
+static hy_status make_buffer(vulkan_device *device, uint32_t type, bool mapped, uint64_t size,
+                             vulkan_buffer **out) {
     const uint64_t segment = device->max_allocation;
     uint64_t bytes;
     if (hy_align_overflow(HY_MAX(size, 1), HY_VIEW_ALIGN, &bytes) ||
@@ -198,7 +201,7 @@ static hy_status make_buffer(vk_device *device, uint32_t type, bool mapped, uint
     const uint64_t segments = hy_div_up(bytes, segment);
     if (mapped && segments > 1)
         return fail_size(device, size, type, "larger than one allocation may be");
-    vk_buffer *buffer;
+    vulkan_buffer *buffer;
     HY_TRY(new_object(&device->gpu.base, segments, segment, size, &buffer));
     hy_status status = HY_OK;
     for (uint32_t i = 0; i < segments && status == HY_OK; i++)
@@ -213,54 +216,55 @@ static hy_status make_buffer(vk_device *device, uint32_t type, bool mapped, uint
     return status == HY_E_MEMORY ? fail_size(device, size, type, "") : status;
 }
 
-hy_status vk_buffer_new(hy_device *base, hy_heap heap, uint64_t size, hy_buffer **out) {
-    vk_device *device = (vk_device *)base;
+hy_status vulkan_buffer_new(hy_device *base, hy_heap heap, uint64_t size, hy_buffer **out) {
+    vulkan_device *device = (vulkan_device *)base;
     const bool host = heap == HY_HEAP_HOST;
-    vk_buffer *buffer;
-    HY_TRY(vk_alive(device));
+    vulkan_buffer *buffer;
+    HY_TRY(vulkan_alive(device));
     HY_TRY(make_buffer(device, host ? device->host_read_type : device->device_type, host, size,
                        &buffer));
     *out = &buffer->gpu.base;
     return HY_OK;
 }
 
-hy_status vk_buffer_import(hy_device *base, void *host, uint64_t size, hy_buffer **out) {
+hy_status vulkan_buffer_import(hy_device *base, void *host, uint64_t size, hy_buffer **out) {
     (void)host, (void)size, (void)out;
     return hy_fail(HY_E_UNSUPPORTED, "vulkan: %s: host memory is copied, not used in place",
-                   ((vk_device *)base)->info.name);
+                   ((vulkan_device *)base)->info.name);
 }
 
-static void free_buffer(vk_buffer *buffer) {
+static void free_buffer(vulkan_buffer *buffer) {
     if (!buffer) return;
-    destroy_segments((vk_device *)buffer->gpu.base.device, buffer);
+    destroy_segments((vulkan_device *)buffer->gpu.base.device, buffer);
     free(buffer);
 }
 
-void vk_buffer_free(hy_buffer *base) {
+void vulkan_buffer_free(hy_buffer *base) {
     if (!base) return;
-    vk_device *device = (vk_device *)base->device;
-    if (device->staging->number) vk_quiesce(device, device->staging->number);
-    free_buffer((vk_buffer *)base);
+    vulkan_device *device = (vulkan_device *)base->device;
+    if (device->staging->number) vulkan_quiesce(device, device->staging->number);
+    free_buffer((vulkan_buffer *)base);
 }
 
 /* ---- copies -------------------------------------------------------------------------------------- */
 
 /* Where `offset` is: the VkBuffer, the place in it, and the bytes up to the segment's end. */
-static VkBuffer locate(const vk_buffer *buffer, uint64_t offset, uint64_t *place, uint64_t *left) {
+static VkBuffer locate(const vulkan_buffer *buffer, uint64_t offset, uint64_t *place,
+                       uint64_t *left) {
     const uint64_t segment = buffer->gpu.segment, i = offset / segment;
     *place = buffer->skew[i] + offset % segment;
     *left = segment - offset % segment;
     return buffer->buffer[i];
 }
 
-void vk_record_copy(vk_device *device, VkCommandBuffer to, hy_view dst, hy_view src) {
+void vulkan_record_copy(vulkan_device *device, VkCommandBuffer to, hy_view dst, hy_view src) {
     for (uint64_t done = 0; done < src.size;) {
         VkBufferCopy region;
         uint64_t src_left, dst_left;
-        const VkBuffer from =
-            locate((const vk_buffer *)src.buffer, src.offset + done, &region.srcOffset, &src_left);
-        const VkBuffer into =
-            locate((const vk_buffer *)dst.buffer, dst.offset + done, &region.dstOffset, &dst_left);
+        const VkBuffer from = locate((const vulkan_buffer *)src.buffer, src.offset + done,
+                                     &region.srcOffset, &src_left);
+        const VkBuffer into = locate((const vulkan_buffer *)dst.buffer, dst.offset + done,
+                                     &region.dstOffset, &dst_left);
         region.size = HY_MIN(HY_MIN(src_left, dst_left), src.size - done);
         device->vk.CmdCopyBuffer(to, from, into, 1, &region);
         done += region.size;
@@ -269,58 +273,59 @@ void vk_record_copy(vk_device *device, VkCommandBuffer to, hy_view dst, hy_view 
 
 /* ---- staging ------------------------------------------------------------------------------------- */
 
-static hy_status slot_open(vk_device *device, slot *s, uint32_t type) {
+static hy_status slot_open(vulkan_device *device, slot *s, uint32_t type) {
     const VkCommandBufferAllocateInfo info = {.sType =
                                                   VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                               .commandPool = device->pool,
                                               .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                               .commandBufferCount = 1};
     HY_TRY(make_buffer(device, type, true, GPU_STAGE + ARGS_ROOM, &s->buffer));
-    return vk_check(device, device->vk.AllocateCommandBuffers(device->handle, &info, &s->commands),
-                    "vkAllocateCommandBuffers");
+    return vulkan_check(device,
+                        device->vk.AllocateCommandBuffers(device->handle, &info, &s->commands),
+                        "vkAllocateCommandBuffers");
 }
 
 /* Waits for the slot and starts its command buffer. */
-static hy_status slot_begin(vk_device *device, slot *s) {
+static hy_status slot_begin(vulkan_device *device, slot *s) {
     const VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                            .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
-    HY_TRY(vk_settle(device, s->number));
-    HY_TRY(vk_check(device, device->vk.BeginCommandBuffer(s->commands, &info),
-                    "vkBeginCommandBuffer"));
-    vk_record_barrier(device, s->commands);
+    HY_TRY(vulkan_settle(device, s->number));
+    HY_TRY(vulkan_check(device, device->vk.BeginCommandBuffer(s->commands, &info),
+                        "vkBeginCommandBuffer"));
+    vulkan_record_barrier(device, s->commands);
     return HY_OK;
 }
 
-static hy_status slot_submit(vk_device *device, slot *s) {
-    vk_record_barrier(device, s->commands);
-    HY_TRY(vk_check(device, device->vk.EndCommandBuffer(s->commands), "vkEndCommandBuffer"));
-    HY_TRY(vk_queue_submit(device, s->commands, VK_NULL_HANDLE, 0));
+static hy_status slot_submit(vulkan_device *device, slot *s) {
+    vulkan_record_barrier(device, s->commands);
+    HY_TRY(vulkan_check(device, device->vk.EndCommandBuffer(s->commands), "vkEndCommandBuffer"));
+    HY_TRY(vulkan_queue_submit(device, s->commands, VK_NULL_HANDLE, 0));
     s->number = device->staging->number = atomic_load(&device->submitted);
     return HY_OK;
 }
 
 /* The next slot that stage() does not hold, once it is free. */
-static hy_status take_slot(vk_device *device, slot **out) {
-    vk_staging *staging = device->staging;
+static hy_status take_slot(vulkan_device *device, slot **out) {
+    vulkan_staging *staging = device->staging;
     if (staging->next == staging->held) staging->next = (staging->next + 1) % SLOTS;
     slot *s = &staging->slot[staging->next];
-    HY_TRY(vk_settle(device, s->number));
+    HY_TRY(vulkan_settle(device, s->number));
     staging->next = (staging->next + 1) % SLOTS;
     *out = s;
     return HY_OK;
 }
 
-hy_status vk_staging_flush(vk_device *device) {
-    vk_staging *staging = device->staging;
+hy_status vulkan_staging_flush(vulkan_device *device) {
+    vulkan_staging *staging = device->staging;
     if (!staging->number) return HY_OK;
-    HY_TRY(vk_settle(device, staging->number));
+    HY_TRY(vulkan_settle(device, staging->number));
     staging->number = 0;
     return HY_OK;
 }
 
-hy_status vk_stage(gpu_device *base, uint64_t bytes, void **host, uint64_t *address) {
-    vk_device *device = (vk_device *)base;
-    vk_staging *staging = device->staging;
+hy_status vulkan_stage(gpu_device *base, uint64_t bytes, void **host, uint64_t *address) {
+    vulkan_device *device = (vulkan_device *)base;
+    vulkan_staging *staging = device->staging;
     slot *s;
     if (bytes > GPU_STAGE)
         return hy_fail(HY_E_INTERNAL, "vulkan: %llu bytes do not fit the staging memory",
@@ -333,26 +338,26 @@ hy_status vk_stage(gpu_device *base, uint64_t bytes, void **host, uint64_t *addr
     return HY_OK;
 }
 
-hy_status vk_run(gpu_device *base, const gpu_launch *launch) {
-    vk_device *device = (vk_device *)base;
-    vk_staging *staging = device->staging;
+hy_status vulkan_run(gpu_device *base, const gpu_launch *launch) {
+    vulkan_device *device = (vulkan_device *)base;
+    vulkan_staging *staging = device->staging;
     uint64_t kernel;
     if (launch->grid[0] == 0) return HY_OK;
-    HY_TRY(vk_kernel(base, launch, &kernel));
+    HY_TRY(vulkan_kernel(base, launch, &kernel));
     slot *s = staging->held == NONE ? NULL : &staging->slot[staging->held];
     if (!s) HY_TRY(take_slot(device, &s));
     HY_TRY(slot_begin(device, s));
     memcpy((char *)s->buffer->gpu.base.host + GPU_STAGE, &launch->args, sizeof launch->args);
-    vk_record_launch(device, s->commands, kernel, s->buffer->gpu.address[0] + GPU_STAGE,
-                     launch->grid);
+    vulkan_record_launch(device, s->commands, kernel, s->buffer->gpu.address[0] + GPU_STAGE,
+                         launch->grid);
     return slot_submit(device, s);
 }
 
-hy_status vk_write(hy_buffer *buffer, uint64_t offset, const void *src, uint64_t size) {
-    vk_device *device = (vk_device *)buffer->device;
-    HY_TRY(vk_alive(device));
+hy_status vulkan_write(hy_buffer *buffer, uint64_t offset, const void *src, uint64_t size) {
+    vulkan_device *device = (vulkan_device *)buffer->device;
+    HY_TRY(vulkan_alive(device));
     if (buffer->host) {
-        HY_TRY(vk_staging_flush(device));
+        HY_TRY(vulkan_staging_flush(device));
         if (size) memcpy((char *)buffer->host + offset, src, size);
         return HY_OK;
     }
@@ -362,19 +367,19 @@ hy_status vk_write(hy_buffer *buffer, uint64_t offset, const void *src, uint64_t
         HY_TRY(take_slot(device, &s));
         memcpy(s->buffer->gpu.base.host, (const char *)src + done, part);
         HY_TRY(slot_begin(device, s));
-        vk_record_copy(device, s->commands, (hy_view){buffer, offset + done, part},
-                       (hy_view){&s->buffer->gpu.base, 0, part});
+        vulkan_record_copy(device, s->commands, (hy_view){buffer, offset + done, part},
+                           (hy_view){&s->buffer->gpu.base, 0, part});
         HY_TRY(slot_submit(device, s));
         done += part;
     }
     return HY_OK;
 }
 
-hy_status vk_read(hy_buffer *buffer, uint64_t offset, void *dst, uint64_t size) {
-    vk_device *device = (vk_device *)buffer->device;
+hy_status vulkan_read(hy_buffer *buffer, uint64_t offset, void *dst, uint64_t size) {
+    vulkan_device *device = (vulkan_device *)buffer->device;
     slot *back = &device->staging->back;
-    HY_TRY(vk_alive(device));
-    HY_TRY(vk_staging_flush(device));
+    HY_TRY(vulkan_alive(device));
+    HY_TRY(vulkan_staging_flush(device));
     if (buffer->host) {
         if (size) memcpy(dst, (const char *)buffer->host + offset, size);
         return HY_OK;
@@ -382,18 +387,18 @@ hy_status vk_read(hy_buffer *buffer, uint64_t offset, void *dst, uint64_t size) 
     for (uint64_t done = 0; done < size;) {
         const uint64_t part = HY_MIN(size - done, GPU_STAGE);
         HY_TRY(slot_begin(device, back));
-        vk_record_copy(device, back->commands, (hy_view){&back->buffer->gpu.base, 0, part},
-                       (hy_view){buffer, offset + done, part});
+        vulkan_record_copy(device, back->commands, (hy_view){&back->buffer->gpu.base, 0, part},
+                           (hy_view){buffer, offset + done, part});
         HY_TRY(slot_submit(device, back));
-        HY_TRY(vk_staging_flush(device));
+        HY_TRY(vulkan_staging_flush(device));
         memcpy((char *)dst + done, back->buffer->gpu.base.host, part);
         done += part;
     }
     return HY_OK;
 }
 
-static hy_status open_staging(vk_device *device) {
-    vk_staging *staging = calloc(1, sizeof *staging);
+static hy_status open_staging(vulkan_device *device) {
+    vulkan_staging *staging = calloc(1, sizeof *staging);
     if (!staging) return hy_fail(HY_E_MEMORY, "vulkan: no memory for staging");
     device->staging = staging;
     staging->held = NONE;
@@ -402,7 +407,7 @@ static hy_status open_staging(vk_device *device) {
     return slot_open(device, &staging->back, device->host_read_type);
 }
 
-hy_status vk_memory_open(vk_device *device) {
+hy_status vulkan_memory_open(vulkan_device *device) {
     VkPhysicalDeviceProperties2 properties = {.sType =
                                                   VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
     VkPhysicalDeviceMemoryProperties2 memory = {
@@ -412,21 +417,21 @@ hy_status vk_memory_open(vk_device *device) {
     device->memory = memory.memoryProperties;
     const bool discrete = properties.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
     hy_status status = choose_types(device, discrete);
-    if (status == HY_OK) status = vk_commands_open(device);
+    if (status == HY_OK) status = vulkan_commands_open(device);
     if (status == HY_OK) status = open_staging(device);
-    if (status != HY_OK) vk_memory_close(device);
+    if (status != HY_OK) vulkan_memory_close(device);
     return status;
 }
 
-void vk_memory_close(vk_device *device) {
-    vk_staging *staging = device->staging;
+void vulkan_memory_close(vulkan_device *device) {
+    vulkan_staging *staging = device->staging;
     if (staging) {
-        if (staging->number) vk_quiesce(device, staging->number);
+        if (staging->number) vulkan_quiesce(device, staging->number);
         for (uint32_t i = 0; i < SLOTS; i++)
             free_buffer(staging->slot[i].buffer);
         free_buffer(staging->back.buffer);
         free(staging);
         device->staging = NULL;
     }
-    vk_commands_close(device); /* the slots' command buffers go with the pool */
+    vulkan_commands_close(device); /* the slots' command buffers go with the pool */
 }

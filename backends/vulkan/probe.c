@@ -45,7 +45,7 @@ typedef struct extensions {
     uint32_t count;
 } extensions;
 
-static hy_status list_extensions(const vk_loader *loader, VkPhysicalDevice physical,
+static hy_status list_extensions(const vulkan_loader *loader, VkPhysicalDevice physical,
                                  extensions *out) {
     VkResult result;
     *out = (extensions){0};
@@ -62,7 +62,7 @@ static hy_status list_extensions(const vk_loader *loader, VkPhysicalDevice physi
     if (result == VK_SUCCESS) return HY_OK;
     free(out->list);
     return hy_fail(HY_E_DEVICE, "vulkan: vkEnumerateDeviceExtensionProperties: %s",
-                   vk_result_name(result));
+                   vulkan_result_name(result));
 }
 
 static bool has(const extensions *e, const char *name) {
@@ -72,7 +72,7 @@ static bool has(const extensions *e, const char *name) {
     return false;
 }
 
-static void ask_properties(const vk_loader *loader, const extensions *e, const vk_probe *p,
+static void ask_properties(const vulkan_loader *loader, const extensions *e, const vulkan_probe *p,
                            answers *a) {
     VkPhysicalDeviceProperties2 *head = &a->properties;
     const bool v13 = p->api >= VK_API_VERSION_1_3;
@@ -94,7 +94,7 @@ static void ask_properties(const vk_loader *loader, const extensions *e, const v
     loader->GetPhysicalDeviceProperties2(p->physical, head);
 }
 
-static void ask_features(const vk_loader *loader, const extensions *e, const vk_probe *p,
+static void ask_features(const vulkan_loader *loader, const extensions *e, const vulkan_probe *p,
                          answers *a) {
     VkPhysicalDeviceFeatures2 *head = &a->features;
     const bool v13 = p->api >= VK_API_VERSION_1_3;
@@ -112,7 +112,8 @@ static void ask_features(const vk_loader *loader, const extensions *e, const vk_
 
 /* A family that computes and does not draw leaves the screen alone and has longer time-outs on most
  * drivers. */
-static bool find_queue_family(const vk_loader *loader, VkPhysicalDevice physical, uint32_t *out) {
+static bool find_queue_family(const vulkan_loader *loader, VkPhysicalDevice physical,
+                              uint32_t *out) {
     VkQueueFamilyProperties list[MAX_QUEUE_FAMILIES];
     uint32_t count = MAX_QUEUE_FAMILIES;
     bool found = false;
@@ -128,8 +129,8 @@ static bool find_queue_family(const vk_loader *loader, VkPhysicalDevice physical
     return found;
 }
 
-void vk_probe_memory(const vk_loader *loader, VkPhysicalDevice physical, bool budget,
-                     uint64_t *total, uint64_t *free_bytes) {
+void vulkan_probe_memory(const vulkan_loader *loader, VkPhysicalDevice physical, bool budget,
+                         uint64_t *total, uint64_t *free_bytes) {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT b = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
     VkPhysicalDeviceMemoryProperties2 m = {
@@ -186,7 +187,8 @@ static bool fits(const VkCooperativeMatrixPropertiesKHR *c) {
 }
 
 /* The shape with most work, into shape[]; all 0 when there is none. */
-static void choose_shape(const vk_loader *loader, VkPhysicalDevice physical, uint32_t shape[3]) {
+static void choose_shape(const vulkan_loader *loader, VkPhysicalDevice physical,
+                         uint32_t shape[3]) {
     VkCooperativeMatrixPropertiesKHR list[64];
     uint32_t count = HY_COUNT_OF(list);
     const PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR get =
@@ -208,19 +210,21 @@ static void choose_shape(const vk_loader *loader, VkPhysicalDevice physical, uin
 }
 
 /* Each returns what is lacking, or NULL when the feature is used. */
-static const char *choose_dot8(vk_probe *p, const answers *a) {
+static const char *choose_dot8(vulkan_probe *p, const answers *a) {
     if (!a->dot.shaderIntegerDotProduct) return "integer dot product";
-    if (!vk_module_find("matmul.q4_0.gemv.dot8")) return "integer dot product (not in this build)";
+    if (!vulkan_module_find("matmul.q4_0.gemv.dot8"))
+        return "integer dot product (not in this build)";
     p->dot8 = true;
     p->limits.features |= GPU_DOT8;
     return NULL;
 }
 
-static const char *choose_coopmat(const vk_loader *loader, vk_probe *p, const answers *a) {
+static const char *choose_coopmat(const vulkan_loader *loader, vulkan_probe *p, const answers *a) {
     if (!a->coopmat.cooperativeMatrix || !a->features12.shaderFloat16 ||
-        !a->features12.vulkanMemoryModel)
+        !a->features12.vulkanMemoryModel || !a->features12.vulkanMemoryModelDeviceScope)
         return "cooperative matrices";
-    if (!vk_module_find("matmul.q4_0.coopmat")) return "cooperative matrices (not in this build)";
+    if (!vulkan_module_find("matmul.q4_0.coopmat"))
+        return "cooperative matrices (not in this build)";
     if (!trusted(a)) return "cooperative matrices (this driver's do not work)";
     choose_shape(loader, p->physical, p->limits.coopmat);
     if (!p->limits.coopmat[0]) return "cooperative matrices f16->f32";
@@ -230,7 +234,7 @@ static const char *choose_coopmat(const vk_loader *loader, vk_probe *p, const an
 }
 
 /* Bandwidth, rate and launch for choosing between kernels only; no device is measured. */
-static void set_costs(vk_probe *p) {
+static void set_costs(vulkan_probe *p) {
     gpu_limits *l = &p->limits;
     switch (p->type) {
     case VK_PHYSICAL_DEVICE_TYPE_CPU:
@@ -244,7 +248,7 @@ static void set_costs(vk_probe *p) {
     }
 }
 
-static void set_limits(vk_probe *p, const answers *a) {
+static void set_limits(vulkan_probe *p, const answers *a) {
     const VkPhysicalDeviceLimits *limits = &a->properties.properties.limits;
     p->limits.max_grid = limits->maxComputeWorkGroupCount[0];
     p->limits.max_threads =
@@ -285,14 +289,14 @@ static const char *driver_name(const answers *a) {
     }
 }
 
-static hy_status unusable(vk_probe *p, const char *reason) {
+static hy_status unusable(vulkan_probe *p, const char *reason) {
     p->info.unusable = true;
     snprintf(p->info.detail, sizeof p->info.detail, "%s", reason);
     return HY_OK;
 }
 
 /* What the backend cannot do without; NULL when all is there. */
-static const char *lacking(const vk_probe *p, const answers *a) {
+static const char *lacking(const vulkan_probe *p, const answers *a) {
     const VkPhysicalDeviceLimits *limits = &a->properties.properties.limits;
     if (!a->features12.bufferDeviceAddress)
         return "the driver lacks buffer addresses (bufferDeviceAddress)";
@@ -306,7 +310,7 @@ static const char *lacking(const vk_probe *p, const answers *a) {
     return NULL;
 }
 
-static void describe_features(vk_probe *p, const answers *a, const char *no_dot8,
+static void describe_features(vulkan_probe *p, const answers *a, const char *no_dot8,
                               const char *no_coopmat) {
     hy_text text = {0};
     const uint32_t *shape = p->limits.coopmat;
@@ -327,20 +331,20 @@ static void describe_features(vk_probe *p, const answers *a, const char *no_dot8
     hy_text_free(&text);
 }
 
-static void describe(const vk_loader *loader, vk_probe *p, const answers *a) {
+static void describe(const vulkan_loader *loader, vulkan_probe *p, const answers *a) {
     hy_device_info *info = &p->info;
     snprintf(info->arch, sizeof info->arch, "vulkan %u.%u %.40s", VK_API_VERSION_MAJOR(p->api),
              VK_API_VERSION_MINOR(p->api), driver_name(a));
     info->units = a->nvidia.shaderSMCount ? a->nvidia.shaderSMCount : a->amd.activeComputeUnitCount;
     if (!info->units) info->units = 1;
-    vk_probe_memory(loader, p->physical, p->budget, &info->memory_total, &info->memory_free);
+    vulkan_probe_memory(loader, p->physical, p->budget, &info->memory_total, &info->memory_free);
     if (info->memory_total > p->max_allocation) info->segment = p->max_allocation;
 }
 
 /* ---- one and all --------------------------------------------------------------------------------- */
 
-static hy_status probe_modern(const vk_loader *loader, const extensions *e, answers *a,
-                              vk_probe *p) {
+static hy_status probe_modern(const vulkan_loader *loader, const extensions *e, answers *a,
+                              vulkan_probe *p) {
     const bool v13 = p->api >= VK_API_VERSION_1_3;
     p->dot8_extension = !v13 && has(e, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
     p->size_control_extension = !v13 && has(e, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
@@ -360,10 +364,11 @@ static hy_status probe_modern(const vk_loader *loader, const extensions *e, answ
     return HY_OK;
 }
 
-static hy_status probe_one(const vk_loader *loader, VkPhysicalDevice physical, vk_probe *p) {
+static hy_status probe_one(const vulkan_loader *loader, VkPhysicalDevice physical,
+                           vulkan_probe *p) {
     VkPhysicalDeviceProperties properties;
     loader->GetPhysicalDeviceProperties(physical, &properties);
-    *p = (vk_probe){
+    *p = (vulkan_probe){
         .physical = physical,
         .type = properties.deviceType,
         .api = HY_MIN(properties.apiVersion, loader->api),
@@ -388,7 +393,7 @@ static hy_status probe_one(const vk_loader *loader, VkPhysicalDevice physical, v
 }
 
 /* Lower is better. */
-static int rank(const vk_probe *p) {
+static int rank(const vulkan_probe *p) {
     static const int of_type[] = {
         [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = 0, [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = 1,
         [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = 2,  [VK_PHYSICAL_DEVICE_TYPE_OTHER] = 3,
@@ -398,9 +403,9 @@ static int rank(const vk_probe *p) {
     return (type < HY_COUNT_OF(of_type) ? of_type[type] : 3) + (p->info.unusable ? 8 : 0);
 }
 
-static void sort(vk_probe *list, uint32_t count) { /* stable, for a handful */
+static void sort(vulkan_probe *list, uint32_t count) { /* stable, for a handful */
     for (uint32_t i = 1; i < count; i++) {
-        const vk_probe p = list[i];
+        const vulkan_probe p = list[i];
         uint32_t at = i;
         for (; at > 0 && rank(&list[at - 1]) > rank(&p); at--)
             list[at] = list[at - 1];
@@ -408,15 +413,15 @@ static void sort(vk_probe *list, uint32_t count) { /* stable, for a handful */
     }
 }
 
-hy_status vk_probe_all(const vk_loader *loader, vk_probe **out, uint32_t *count) {
+hy_status vulkan_probe_all(const vulkan_loader *loader, vulkan_probe **out, uint32_t *count) {
     VkPhysicalDevice physical[64];
     uint32_t found = HY_COUNT_OF(physical);
     const VkResult result = loader->EnumeratePhysicalDevices(loader->instance, &found, physical);
     if (result != VK_SUCCESS && result != VK_INCOMPLETE)
         return hy_fail(HY_E_UNAVAILABLE, "no Vulkan device: vkEnumeratePhysicalDevices: %s",
-                       vk_result_name(result));
+                       vulkan_result_name(result));
     if (found == 0) return hy_fail(HY_E_UNAVAILABLE, "no Vulkan device: the drivers found none");
-    vk_probe *list = calloc(found, sizeof *list);
+    vulkan_probe *list = calloc(found, sizeof *list);
     if (!list) return hy_fail(HY_E_MEMORY, "vulkan: no memory for the list of devices");
     for (uint32_t i = 0; i < found; i++) {
         hy_status status = probe_one(loader, physical[i], &list[i]);

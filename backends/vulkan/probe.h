@@ -4,7 +4,7 @@
 
 #include "backends/vulkan/vulkan.h"
 
-typedef struct vk_probe {
+typedef struct vulkan_probe {
     VkPhysicalDevice physical;
     VkPhysicalDeviceType type;
     uint32_t api; /* version of the device or of the instance, the lower one */
@@ -17,14 +17,15 @@ typedef struct vk_probe {
     bool dot8_extension, size_control_extension; /* not part of `api` */
     bool portability_subset;
     bool budget; /* VK_EXT_memory_budget */
-} vk_probe;
+} vulkan_probe;
 
 /* Every physical device in the order of preference: those that can be used first; discrete, integrated,
  * virtual, other, software. *out is freed by the caller. HY_E_UNAVAILABLE when there is none. */
-HY_NODISCARD hy_status vk_probe_all(const vk_loader *loader, vk_probe **out, uint32_t *count);
+HY_NODISCARD hy_status vulkan_probe_all(const vulkan_loader *loader, vulkan_probe **out,
+                                        uint32_t *count);
 
 /* Bytes of the device's largest heap, and how many of them are free, as far as it tells. */
-void vk_probe_memory(const vk_loader *loader, VkPhysicalDevice physical, bool budget,
-                     uint64_t *total, uint64_t *free_bytes);
+void vulkan_probe_memory(const vulkan_loader *loader, VkPhysicalDevice physical, bool budget,
+                         uint64_t *total, uint64_t *free_bytes);
 
 #endif

@@ -7,6 +7,6 @@
 #include "backends/vulkan/rows_misc.h"
 #include "backends/vulkan/vulkan.h"
 
-const gpu_variant vk_variants[] = {
+const gpu_variant vulkan_variants[] = {
     VK_ROWS_GEMV VK_ROWS_GEMM VK_ROWS_GROUPED VK_ROWS_ATTENTION VK_ROWS_MISC{.name = NULL},
 };

@@ -16,22 +16,23 @@ static uint64_t now_us(void) {
     return hy_clock_ns() / 1000;
 }
 
-hy_status vk_semaphore_new(vk_device *device, VkSemaphore *out) {
+hy_status vulkan_semaphore_new(vulkan_device *device, VkSemaphore *out) {
     const VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
                                             .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
                                         .pNext = &type};
-    return vk_check(device, device->vk.CreateSemaphore(device->handle, &info, NULL, out),
-                    "vkCreateSemaphore");
+    return vulkan_check(device, device->vk.CreateSemaphore(device->handle, &info, NULL, out),
+                        "vkCreateSemaphore");
 }
 
-static hy_status counter_of(vk_device *device, VkSemaphore semaphore, uint64_t *value) {
-    return vk_check(device, device->vk.GetSemaphoreCounterValue(device->handle, semaphore, value),
-                    "vkGetSemaphoreCounterValue");
+static hy_status counter_of(vulkan_device *device, VkSemaphore semaphore, uint64_t *value) {
+    return vulkan_check(device,
+                        device->vk.GetSemaphoreCounterValue(device->handle, semaphore, value),
+                        "vkGetSemaphoreCounterValue");
 }
 
 /* HY_E_DEVICE when work is pending and nothing has ended for too long. Any thread. */
-static hy_status check_progress(vk_device *device) {
+static hy_status check_progress(vulkan_device *device) {
     uint64_t done;
     const uint64_t submitted = atomic_load(&device->submitted);
     HY_TRY(counter_of(device, device->progress, &done));
@@ -47,22 +48,23 @@ static hy_status check_progress(vk_device *device) {
                    device->info.name, (double)(now - since) / 1e6);
 }
 
-static uint64_t slice_of(const vk_device *device) {
+static uint64_t slice_of(const vulkan_device *device) {
     const uint64_t slice = device->patience_us ? device->patience_us / 4 : SLICE_US;
     return HY_MIN(HY_MAX(slice, SLICE_MIN_US), SLICE_US);
 }
 
-hy_status vk_wait(vk_device *device, VkSemaphore semaphore, uint64_t value, uint64_t timeout_us) {
+hy_status vulkan_wait(vulkan_device *device, VkSemaphore semaphore, uint64_t value,
+                      uint64_t timeout_us) {
     const VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
                                       .semaphoreCount = 1,
                                       .pSemaphores = &semaphore,
                                       .pValues = &value};
     const uint64_t start = now_us(), slice = slice_of(device);
     for (uint64_t spent = 0;;) {
-        HY_TRY(vk_alive(device));
+        HY_TRY(vulkan_alive(device));
         const uint64_t part = HY_MIN(slice, timeout_us - spent);
         const VkResult result = device->vk.WaitSemaphores(device->handle, &info, part * 1000);
-        if (result != VK_TIMEOUT) return vk_check(device, result, "vkWaitSemaphores");
+        if (result != VK_TIMEOUT) return vulkan_check(device, result, "vkWaitSemaphores");
         HY_TRY(check_progress(device));
         spent = now_us() - start;
         if (spent >= timeout_us)
@@ -71,22 +73,22 @@ hy_status vk_wait(vk_device *device, VkSemaphore semaphore, uint64_t value, uint
     }
 }
 
-hy_status vk_settle(vk_device *device, uint64_t number) {
-    return vk_wait(device, device->progress, number, UINT64_MAX);
+hy_status vulkan_settle(vulkan_device *device, uint64_t number) {
+    return vulkan_wait(device, device->progress, number, UINT64_MAX);
 }
 
-void vk_quiesce(vk_device *device, uint64_t number) {
-    if (!atomic_load(&device->lost) && vk_settle(device, number) != HY_OK)
+void vulkan_quiesce(vulkan_device *device, uint64_t number) {
+    if (!atomic_load(&device->lost) && vulkan_settle(device, number) != HY_OK)
         return; /* lost by now: there is nothing to wait for */
 }
 
-hy_status vk_timeline_new(hy_device *base, hy_timeline **out) {
-    vk_device *device = (vk_device *)base;
-    HY_TRY(vk_alive(device));
-    vk_timeline *timeline = calloc(1, sizeof *timeline);
+hy_status vulkan_timeline_new(hy_device *base, hy_timeline **out) {
+    vulkan_device *device = (vulkan_device *)base;
+    HY_TRY(vulkan_alive(device));
+    vulkan_timeline *timeline = calloc(1, sizeof *timeline);
     if (!timeline) return hy_fail(HY_E_MEMORY, "vulkan: no memory for a timeline");
     timeline->base.device = base;
-    const hy_status status = vk_semaphore_new(device, &timeline->semaphore);
+    const hy_status status = vulkan_semaphore_new(device, &timeline->semaphore);
     if (status != HY_OK) {
         free(timeline);
         return status;
@@ -95,22 +97,23 @@ hy_status vk_timeline_new(hy_device *base, hy_timeline **out) {
     return HY_OK;
 }
 
-void vk_timeline_free(hy_timeline *base) {
+void vulkan_timeline_free(hy_timeline *base) {
     if (!base) return;
-    vk_timeline *timeline = (vk_timeline *)base;
-    vk_device *device = (vk_device *)base->device;
-    vk_quiesce(device, atomic_load(&device->submitted)); /* one of them may still set it */
+    vulkan_timeline *timeline = (vulkan_timeline *)base;
+    vulkan_device *device = (vulkan_device *)base->device;
+    vulkan_quiesce(device, atomic_load(&device->submitted)); /* one of them may still set it */
     device->vk.DestroySemaphore(device->handle, timeline->semaphore, NULL);
     free(timeline);
 }
 
-hy_status vk_timeline_value(hy_timeline *base, uint64_t *value) {
-    vk_device *device = (vk_device *)base->device;
-    HY_TRY(vk_alive(device));
+hy_status vulkan_timeline_value(hy_timeline *base, uint64_t *value) {
+    vulkan_device *device = (vulkan_device *)base->device;
+    HY_TRY(vulkan_alive(device));
     HY_TRY(check_progress(device));
-    return counter_of(device, ((vk_timeline *)base)->semaphore, value);
+    return counter_of(device, ((vulkan_timeline *)base)->semaphore, value);
 }
 
-hy_status vk_timeline_wait(hy_timeline *base, uint64_t value, uint64_t timeout_us) {
-    return vk_wait((vk_device *)base->device, ((vk_timeline *)base)->semaphore, value, timeout_us);
+hy_status vulkan_timeline_wait(hy_timeline *base, uint64_t value, uint64_t timeout_us) {
+    return vulkan_wait((vulkan_device *)base->device, ((vulkan_timeline *)base)->semaphore, value,
+                       timeout_us);
 }

@@ -3,7 +3,7 @@
 
   spirv.py list MODULES ROOT [dot] [coopmat]   every module that this glslang can build, a line each:
                                                name;source;-DX;-DY=1. Those left out: !name
-  spirv.py pack OUT.c OUT.bin FILE.spv...      OUT.bin holds all words, OUT.c vk_modules[] over them
+  spirv.py pack OUT.c OUT.bin FILE.spv...      OUT.bin holds all words, OUT.c vulkan_modules[] over them
                                                (backends/vulkan/vulkan.h); a module's name is its file's
   spirv.py validate SPIRV_VAL FILE.spv...      as packed, each must be valid for Vulkan 1.2
 
@@ -131,19 +131,19 @@ def module_name(path):
 C_FILE = """/* Made by shaders/vulkan/spirv.py: %(count)d modules, %(bytes)d bytes, %(hash)s. */
 #include "backends/vulkan/vulkan.h"
 
-extern const uint32_t vk_module_words[] __attribute__((visibility("hidden")));
+extern const uint32_t vulkan_module_words[] __attribute__((visibility("hidden")));
 __asm__(".pushsection .rodata\\n"
         ".balign 16\\n"
-        ".globl vk_module_words\\n"
-        ".hidden vk_module_words\\n"
-        "vk_module_words:\\n"
+        ".globl vulkan_module_words\\n"
+        ".hidden vulkan_module_words\\n"
+        "vulkan_module_words:\\n"
         ".incbin \\"%(bin)s\\"\\n"
         ".popsection\\n");
 
-const vk_module vk_modules[] = {
+const vulkan_module vulkan_modules[] = {
 %(rows)s
 };
-const size_t vk_module_count = %(count)d;
+const size_t vulkan_module_count = %(count)d;
 """
 
 
@@ -151,7 +151,7 @@ def pack(out_c, out_bin, *files):
     rows, words = [], b""
     for path in sorted(files, key=module_name):
         module = read_module(path)
-        rows.append('    {"%s", vk_module_words + %d, %d},' % (module_name(path), len(words) // 4, len(module)))
+        rows.append('    {"%s", vulkan_module_words + %d, %d},' % (module_name(path), len(words) // 4, len(module)))
         words += module
     with open(out_bin, "wb") as f:
         f.write(words)

@@ -1,6 +1,6 @@
 /* The Vulkan driver: buffers and their segments, staging, lists, timelines, loss, the cache on disk. Needs a
  * device that can be opened (vulkan:0; a software one will do) and says so where there is none. Failures are
- * made by other functions in the device's table (vk_device.vk). */
+ * made by other functions in the device's table (vulkan_device.vk). */
 #include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -39,16 +39,16 @@ static void fails(hy_status status, hy_status want, const char *text) {
     assert_null(strchr(hy_error_text(), '\n'));
 }
 
-static vk_device *open_device(void) {
+static vulkan_device *open_device(void) {
     hy_device *device;
     if (!have_device) skip();
-    ok(vk_open(0, NULL, &device));
-    return (vk_device *)device;
+    ok(vulkan_open(0, NULL, &device));
+    return (vulkan_device *)device;
 }
 
-static hy_buffer *new_buffer(vk_device *device, hy_heap heap, uint64_t size) {
+static hy_buffer *new_buffer(vulkan_device *device, hy_heap heap, uint64_t size) {
     hy_buffer *buffer;
-    ok(vk_buffer_new(&device->gpu.base, heap, size, &buffer));
+    ok(vulkan_buffer_new(&device->gpu.base, heap, size, &buffer));
     assert_int_equal(buffer->size, size);
     return buffer;
 }
@@ -104,7 +104,7 @@ static const machine machines[] = {
 
 static void memory_types(void **state) {
     (void)state;
-    vk_device *device = calloc(1, sizeof *device);
+    vulkan_device *device = calloc(1, sizeof *device);
     assert_non_null(device);
     for (size_t i = 0; i < HY_COUNT_OF(machines); i++) {
         const machine *m = &machines[i];
@@ -114,13 +114,14 @@ static void memory_types(void **state) {
             device->memory.memoryTypes[t] = (VkMemoryType){m->type[t][0], m->type[t][1]};
         for (uint32_t h = 0; h < 3; h++)
             device->memory.memoryHeaps[h].size = (uint64_t)m->heap_mib[h] << 20;
-        ok(vk_choose_types(device, m->allowed, m->discrete));
+        ok(vulkan_choose_types(device, m->allowed, m->discrete));
         if (device->device_type != m->want[0] || device->host_type != m->want[1] ||
             device->host_read_type != m->want[2])
             fail_msg("%s: %u, %u, %u", m->name, device->device_type, device->host_type,
                      device->host_read_type);
     }
-    fails(vk_choose_types(device, 1, true), HY_E_DEVICE, "host buffers"); /* type 0 is not mapped */
+    fails(vulkan_choose_types(device, 1, true), HY_E_DEVICE,
+          "host buffers"); /* type 0 is not mapped */
     free(device);
 }
 
@@ -131,7 +132,7 @@ static void check_contents(hy_buffer *buffer, const uint8_t *want) {
     uint8_t *got = malloc(buffer->size);
     assert_non_null(got);
     memset(got, GUARD, buffer->size);
-    ok(vk_read(buffer, 0, got, buffer->size));
+    ok(vulkan_read(buffer, 0, got, buffer->size));
     for (uint64_t i = 0; i < buffer->size; i++) {
         if (got[i] != want[i])
             fail_msg("byte %llu of %llu is %02x, not %02x", (unsigned long long)i,
@@ -141,13 +142,13 @@ static void check_contents(hy_buffer *buffer, const uint8_t *want) {
 }
 
 /* Overwrites parts of a buffer, reads parts, and compares all of it at the end. */
-static void round_trips(vk_device *device, hy_heap heap, uint64_t size, uint32_t tries) {
+static void round_trips(vulkan_device *device, hy_heap heap, uint64_t size, uint32_t tries) {
     hy_buffer *buffer = new_buffer(device, heap, size);
     uint8_t *shadow = random_bytes(size, size), *other = random_bytes(size, size + 1);
     uint8_t *part = malloc(size);
     hy_rng rng = hy_rng_seed(7);
     assert_non_null(part);
-    ok(vk_write(buffer, 0, shadow, size));
+    ok(vulkan_write(buffer, 0, shadow, size));
     check_contents(buffer, shadow);
     for (uint32_t i = 0; i < tries; i++) {
         const uint64_t offset = hy_rng_u32(&rng) % size;
@@ -155,15 +156,15 @@ static void round_trips(vk_device *device, hy_heap heap, uint64_t size, uint32_t
         const uint64_t bytes = hy_rng_u32(&rng) % HY_MIN(most, size - offset) + 1;
         memcpy(part, other + size - bytes, bytes);
         memcpy(shadow + offset, part, bytes);
-        ok(vk_write(buffer, offset, part, bytes));
+        ok(vulkan_write(buffer, offset, part, bytes));
         memset(part, GUARD, bytes); /* the source is the caller's again */
         const uint64_t from = hy_rng_u32(&rng) % size;
         const uint64_t count = hy_rng_u32(&rng) % HY_MIN(most, size - from) + 1;
-        ok(vk_read(buffer, from, part, count));
+        ok(vulkan_read(buffer, from, part, count));
         assert_memory_equal(part, shadow + from, count);
     }
-    ok(vk_write(buffer, 0, NULL, 0));
-    ok(vk_read(buffer, size, NULL, 0));
+    ok(vulkan_write(buffer, 0, NULL, 0));
+    ok(vulkan_read(buffer, size, NULL, 0));
     check_contents(buffer, shadow);
     free(part);
     free(other);
@@ -173,7 +174,7 @@ static void round_trips(vk_device *device, hy_heap heap, uint64_t size, uint32_t
 
 static void buffers(void **state) {
     (void)state;
-    vk_device *device = open_device();
+    vulkan_device *device = open_device();
     const uint64_t sizes[] = {1, 3, 255, 256, 257, 65537, 3 * MIB + 5};
     for (size_t i = 0; i < HY_COUNT_OF(sizes); i++) {
         round_trips(device, HY_HEAP_DEVICE, sizes[i], 6);
@@ -187,18 +188,18 @@ static void buffers(void **state) {
     assert_int_equal(gpu_address((hy_view){host, 700, 1}), gpu->address[0] + 700);
     hy_buffer_free(host);
     char memory[64];
-    fails(vk_buffer_import(&device->gpu.base, memory, sizeof memory, &host), HY_E_UNSUPPORTED,
+    fails(vulkan_buffer_import(&device->gpu.base, memory, sizeof memory, &host), HY_E_UNSUPPORTED,
           "vulkan: ");
-    vk_close(&device->gpu.base);
+    vulkan_close(&device->gpu.base);
 }
 
 static void segments(void **state) {
     (void)state;
-    vk_device *device = open_device();
+    vulkan_device *device = open_device();
     device->max_allocation = MIB;
     hy_buffer *buffer = new_buffer(device, HY_HEAP_DEVICE, 5 * MIB + 300);
     const gpu_buffer *gpu = (const gpu_buffer *)buffer;
-    assert_int_equal(((vk_buffer *)buffer)->segments, 6);
+    assert_int_equal(((vulkan_buffer *)buffer)->segments, 6);
     assert_int_equal(gpu->segment, MIB);
     for (uint64_t i = 0; i < 6; i++) {
         assert_int_equal(gpu->address[i] % HY_VIEW_ALIGN, 0);
@@ -212,14 +213,14 @@ static void segments(void **state) {
     round_trips(device, HY_HEAP_DEVICE, 1031, 30);
     device->max_allocation = 5 * MIB + 256; /* neither divides the other */
     round_trips(device, HY_HEAP_DEVICE, 3 * (uint64_t)GPU_STAGE + 777, 8);
-    fails(vk_buffer_new(&device->gpu.base, HY_HEAP_HOST, 6 * MIB, &buffer), HY_E_MEMORY,
+    fails(vulkan_buffer_new(&device->gpu.base, HY_HEAP_HOST, 6 * MIB, &buffer), HY_E_MEMORY,
           "6291456 bytes");
-    vk_close(&device->gpu.base);
+    vulkan_close(&device->gpu.base);
 }
 
 /* ---- failing and odd drivers --------------------------------------------------------------------- */
 
-static vk_functions real;
+static vulkan_functions real;
 static uint32_t allocations, allocations_left; /* alive; that succeed yet */
 
 static VkResult VKAPI_CALL few_allocations(VkDevice device, const VkMemoryAllocateInfo *info,
@@ -254,14 +255,14 @@ static VkResult VKAPI_CALL bind_odd(VkDevice device, VkBuffer buffer, VkDeviceMe
 
 static void out_of_memory(void **state) {
     (void)state;
-    vk_device *device = open_device();
+    vulkan_device *device = open_device();
     hy_device *base = &device->gpu.base;
     hy_buffer *buffer = NULL;
-    fails(vk_buffer_new(base, HY_HEAP_DEVICE, UINT64_C(1) << 60, &buffer), HY_E_MEMORY,
+    fails(vulkan_buffer_new(base, HY_HEAP_DEVICE, UINT64_C(1) << 60, &buffer), HY_E_MEMORY,
           "1152921504606846976 bytes");
-    fails(vk_buffer_new(base, HY_HEAP_DEVICE, UINT64_MAX, &buffer), HY_E_MEMORY,
+    fails(vulkan_buffer_new(base, HY_HEAP_DEVICE, UINT64_MAX, &buffer), HY_E_MEMORY,
           "18446744073709551615 bytes");
-    fails(vk_buffer_new(base, HY_HEAP_HOST, UINT64_MAX - 255, &buffer), HY_E_MEMORY, "heap");
+    fails(vulkan_buffer_new(base, HY_HEAP_HOST, UINT64_MAX - 255, &buffer), HY_E_MEMORY, "heap");
     real = device->vk;
     allocations = 0;
     device->vk.AllocateMemory = few_allocations;
@@ -269,7 +270,8 @@ static void out_of_memory(void **state) {
     device->max_allocation = 4096;
     for (allocations_left = 0; allocations_left < 4;) {
         const uint32_t succeed = allocations_left;
-        fails(vk_buffer_new(base, HY_HEAP_DEVICE, 5 * 4096, &buffer), HY_E_MEMORY, "20480 bytes");
+        fails(vulkan_buffer_new(base, HY_HEAP_DEVICE, 5 * 4096, &buffer), HY_E_MEMORY,
+              "20480 bytes");
         assert_int_equal(allocations, 0);
         allocations_left = succeed + 1;
     }
@@ -277,12 +279,12 @@ static void out_of_memory(void **state) {
     allocations_left = 5;
     round_trips(device, HY_HEAP_DEVICE, 5 * 4096, 4); /* none of it sticks */
     device->vk = real;
-    vk_close(base);
+    vulkan_close(base);
 }
 
 /* Packs rows of q4_0 by a kernel, which goes by addresses, and reads them by copies. */
-static void pack_and_unpack(vk_device *device, uint32_t rows, uint32_t columns, hy_buffer *other,
-                            const uint8_t *noise) {
+static void pack_and_unpack(vulkan_device *device, uint32_t rows, uint32_t columns,
+                            hy_buffer *other, const uint8_t *noise) {
     const hy_dtype_info *info = hy_dtype_get(HY_DTYPE_Q4_0);
     const uint64_t row = hy_dtype_row_bytes(info, columns);
     const uint64_t bytes = (uint64_t)rows * gpu_layout_of(HY_DTYPE_Q4_0, columns).row_bytes;
@@ -298,7 +300,7 @@ static void pack_and_unpack(vk_device *device, uint32_t rows, uint32_t columns, 
         ok(gpu_pack(&device->gpu.base, &op, &kernel, 1, first, count, file + first * row,
                     hy_view_of(packed)));
         for (uint32_t i = 0; i < 5 && other; i++)
-            ok(vk_write(other, 0, noise, other->size));
+            ok(vulkan_write(other, 0, noise, other->size));
     }
     ok(gpu_unpack(&device->gpu.base, &op, &kernel, 1, hy_view_of(packed), back));
     assert_memory_equal(back, file, rows * row);
@@ -310,15 +312,15 @@ static void pack_and_unpack(vk_device *device, uint32_t rows, uint32_t columns, 
 /* Addresses that are not aligned are moved up, and copies follow them. */
 static void odd_addresses(void **state) {
     (void)state;
-    vk_device *device = open_device();
+    vulkan_device *device = open_device();
     VkMemoryRequirements needs;
     hy_buffer *buffer = new_buffer(device, HY_HEAP_DEVICE, 20000);
-    device->vk.GetBufferMemoryRequirements(device->handle, ((vk_buffer *)buffer)->buffer[0],
+    device->vk.GetBufferMemoryRequirements(device->handle, ((vulkan_buffer *)buffer)->buffer[0],
                                            &needs);
     hy_buffer_free(buffer);
     if (needs.alignment > ODD) { /* then this driver's addresses are as they should */
         print_message("skipped: this driver binds at multiples of %u\n", (uint32_t)needs.alignment);
-        vk_close(&device->gpu.base);
+        vulkan_close(&device->gpu.base);
         skip();
     }
     real = device->vk;
@@ -331,19 +333,19 @@ static void odd_addresses(void **state) {
     device->max_allocation = 8192;
     buffer = new_buffer(device, HY_HEAP_DEVICE, 20000);
     assert_int_equal(gpu_address((hy_view){buffer, 8192, 1}) % HY_VIEW_ALIGN, 0);
-    assert_int_equal(((vk_buffer *)buffer)->skew[1], HY_VIEW_ALIGN - ODD);
+    assert_int_equal(((vulkan_buffer *)buffer)->skew[1], HY_VIEW_ALIGN - ODD);
     hy_buffer_free(buffer);
     round_trips(device, HY_HEAP_DEVICE, 20000, 10);
-    fails(vk_buffer_new(&device->gpu.base, HY_HEAP_HOST, 100, &buffer), HY_E_DEVICE, "aligned");
+    fails(vulkan_buffer_new(&device->gpu.base, HY_HEAP_HOST, 100, &buffer), HY_E_DEVICE, "aligned");
     assert_int_equal(allocations, 0);
     device->vk = real;
-    vk_close(&device->gpu.base);
+    vulkan_close(&device->gpu.base);
 }
 
 /* ---- lists --------------------------------------------------------------------------------------- */
 
 typedef struct lists {
-    vk_device *device;
+    vulkan_device *device;
     hy_buffer *in, *middle, *out, *counters;
     hy_cmd *cmd;
     hy_timeline *timeline;
@@ -358,9 +360,9 @@ static lists record_copies(uint64_t size) {
     l.counters = new_buffer(l.device, HY_HEAP_DEVICE, 256);
     l.device->max_allocation = 4096;
     l.middle = new_buffer(l.device, HY_HEAP_DEVICE, size);
-    ok(vk_timeline_new(base, &l.timeline));
-    ok(vk_cmd_new(base, hy_view_of(l.counters), &l.cmd));
-    fails(vk_submit(base, l.cmd, l.timeline, 1), HY_E_STATE, "not sealed");
+    ok(vulkan_timeline_new(base, &l.timeline));
+    ok(vulkan_cmd_new(base, hy_view_of(l.counters), &l.cmd));
+    fails(vulkan_submit(base, l.cmd, l.timeline, 1), HY_E_STATE, "not sealed");
     ok(gpu_cmd_copy(l.cmd, hy_view_of(l.middle), hy_view_of(l.in)));
     ok(gpu_cmd_barrier(l.cmd));
     ok(gpu_cmd_copy(l.cmd, (hy_view){l.out, 5, size}, hy_view_of(l.middle)));
@@ -375,7 +377,7 @@ static void free_lists(lists *l) {
     hy_buffer_free(l->middle);
     hy_buffer_free(l->out);
     hy_buffer_free(l->counters);
-    vk_close(&l->device->gpu.base);
+    vulkan_close(&l->device->gpu.base);
 }
 
 static void replays(void **state) {
@@ -385,23 +387,23 @@ static void replays(void **state) {
     hy_device *base = &l.device->gpu.base;
     uint64_t value;
     memset(l.out->host, GUARD, 5);
-    ok(vk_timeline_value(l.timeline, &value));
+    ok(vulkan_timeline_value(l.timeline, &value));
     assert_int_equal(value, 0);
     for (uint32_t round = 1; round <= 4; round++) {
         uint8_t *bytes = random_bytes(SIZE, round);
         memcpy(l.in->host, bytes, SIZE);
-        ok(vk_submit(base, l.cmd, l.timeline, 10 * round));
-        ok(vk_timeline_wait(l.timeline, 10 * round, UINT64_MAX));
+        ok(vulkan_submit(base, l.cmd, l.timeline, 10 * round));
+        ok(vulkan_timeline_wait(l.timeline, 10 * round, UINT64_MAX));
         assert_memory_equal((char *)l.out->host + 5, bytes, SIZE);
         assert_int_equal(*(uint8_t *)l.out->host, GUARD);
-        ok(vk_timeline_value(l.timeline, &value));
+        ok(vulkan_timeline_value(l.timeline, &value));
         assert_int_equal(value, 10 * round);
         free(bytes);
     }
     for (uint32_t i = 1; i <= 20; i++) /* many at a time, some without a timeline */
-        ok(vk_submit(base, l.cmd, i % 3 ? l.timeline : NULL, 100 + i));
-    ok(vk_timeline_wait(l.timeline, 120, UINT64_MAX));
-    ok(vk_submit(base, l.cmd, NULL, 0));
+        ok(vulkan_submit(base, l.cmd, i % 3 ? l.timeline : NULL, 100 + i));
+    ok(vulkan_timeline_wait(l.timeline, 120, UINT64_MAX));
+    ok(vulkan_submit(base, l.cmd, NULL, 0));
     free_lists(&l); /* pending lists are waited for */
 }
 
@@ -409,22 +411,22 @@ static void replays(void **state) {
 static void writes_and_lists(void **state) {
     (void)state;
     enum { SIZE = 100000 };
-    vk_device *device = open_device();
+    vulkan_device *device = open_device();
     hy_device *base = &device->gpu.base;
     hy_buffer *a = new_buffer(device, HY_HEAP_DEVICE, SIZE),
               *b = new_buffer(device, HY_HEAP_DEVICE, SIZE);
     hy_timeline *timeline;
     hy_cmd *cmd;
-    ok(vk_timeline_new(base, &timeline));
-    ok(vk_cmd_new(base, (hy_view){a, 0, 256}, &cmd));
+    ok(vulkan_timeline_new(base, &timeline));
+    ok(vulkan_cmd_new(base, (hy_view){a, 0, 256}, &cmd));
     ok(gpu_cmd_copy(cmd, hy_view_of(b), hy_view_of(a)));
     ok(gpu_cmd_seal(cmd));
     for (uint32_t round = 1; round <= 5; round++) {
         uint8_t *bytes = random_bytes(SIZE, round);
-        ok(vk_write(a, 0, bytes, SIZE));
-        ok(vk_write(b, 0, bytes + 1, SIZE - 1)); /* to be overwritten */
-        ok(vk_submit(base, cmd, timeline, round));
-        ok(vk_timeline_wait(timeline, round, UINT64_MAX));
+        ok(vulkan_write(a, 0, bytes, SIZE));
+        ok(vulkan_write(b, 0, bytes + 1, SIZE - 1)); /* to be overwritten */
+        ok(vulkan_submit(base, cmd, timeline, round));
+        ok(vulkan_timeline_wait(timeline, round, UINT64_MAX));
         check_contents(b, bytes);
         free(bytes);
     }
@@ -432,7 +434,7 @@ static void writes_and_lists(void **state) {
     hy_timeline_free(timeline);
     hy_buffer_free(a);
     hy_buffer_free(b);
-    vk_close(base);
+    vulkan_close(base);
 }
 
 /* ---- timelines ----------------------------------------------------------------------------------- */
@@ -447,8 +449,8 @@ typedef struct waiter {
 static void *wait_for(void *context) {
     waiter *w = context;
     uint64_t value = 0;
-    w->status = vk_timeline_wait(w->timeline, w->value, w->timeout_us);
-    if (w->status == HY_OK) w->status = vk_timeline_value(w->timeline, &value);
+    w->status = vulkan_timeline_wait(w->timeline, w->value, w->timeout_us);
+    if (w->status == HY_OK) w->status = vulkan_timeline_value(w->timeline, &value);
     if (w->status == HY_OK && value < w->value) w->status = HY_E_INTERNAL;
     return NULL;
 }
@@ -465,16 +467,16 @@ static void timelines(void **state) {
     for (uint32_t i = 0; i < 4; i++)
         start(&waiters[i], l.timeline, 3 * (i + 1));
     const uint64_t before = hy_clock_ns();
-    fails(vk_timeline_wait(l.timeline, 1, 0), HY_E_TIMEOUT, "vulkan: ");
-    fails(vk_timeline_wait(l.timeline, 1, 30000), HY_E_TIMEOUT, "30000 us");
+    fails(vulkan_timeline_wait(l.timeline, 1, 0), HY_E_TIMEOUT, "vulkan: ");
+    fails(vulkan_timeline_wait(l.timeline, 1, 30000), HY_E_TIMEOUT, "30000 us");
     assert_true(hy_clock_ns() - before >= 30000000);
     for (uint32_t value = 1; value <= 12; value++)
-        ok(vk_submit(&l.device->gpu.base, l.cmd, l.timeline, value));
+        ok(vulkan_submit(&l.device->gpu.base, l.cmd, l.timeline, value));
     for (uint32_t i = 0; i < 4; i++) {
         assert_int_equal(pthread_join(waiters[i].thread, NULL), 0);
         assert_int_equal(waiters[i].status, HY_OK);
     }
-    ok(vk_timeline_wait(l.timeline, 12, 0));
+    ok(vulkan_timeline_wait(l.timeline, 12, 0));
     free_lists(&l);
 }
 
@@ -484,10 +486,10 @@ static void patience_while_idle(void **state) {
     lists l = record_copies(5000);
     const uint64_t patience_us = l.device->patience_us;
     l.device->patience_us = 20000;
-    fails(vk_timeline_wait(l.timeline, 1, 150000), HY_E_TIMEOUT, "vulkan: ");
+    fails(vulkan_timeline_wait(l.timeline, 1, 150000), HY_E_TIMEOUT, "vulkan: ");
     l.device->patience_us = patience_us;
-    ok(vk_submit(&l.device->gpu.base, l.cmd, l.timeline, 1));
-    ok(vk_timeline_wait(l.timeline, 1, UINT64_MAX));
+    ok(vulkan_submit(&l.device->gpu.base, l.cmd, l.timeline, 1));
+    ok(vulkan_timeline_wait(l.timeline, 1, UINT64_MAX));
     free_lists(&l);
 }
 
@@ -511,29 +513,29 @@ static void check_lost(lists *l) {
     hy_timeline *timeline;
     uint64_t value;
     char byte = 0;
-    fails(vk_submit(base, l->cmd, l->timeline, 9), HY_E_DEVICE, "lost");
-    fails(vk_timeline_value(l->timeline, &value), HY_E_DEVICE, "lost");
-    fails(vk_timeline_wait(l->timeline, 0, 0), HY_E_DEVICE, "lost");
-    fails(vk_write(l->middle, 0, &byte, 1), HY_E_DEVICE, "lost");
-    fails(vk_read(l->middle, 0, &byte, 1), HY_E_DEVICE, "lost");
-    fails(vk_write(l->in, 0, &byte, 1), HY_E_DEVICE, "lost");
-    fails(vk_buffer_new(base, HY_HEAP_DEVICE, 1, &buffer), HY_E_DEVICE, "lost");
-    fails(vk_cmd_new(base, hy_view_of(l->counters), &cmd), HY_E_DEVICE, "lost");
-    fails(vk_timeline_new(base, &timeline), HY_E_DEVICE, "lost");
+    fails(vulkan_submit(base, l->cmd, l->timeline, 9), HY_E_DEVICE, "lost");
+    fails(vulkan_timeline_value(l->timeline, &value), HY_E_DEVICE, "lost");
+    fails(vulkan_timeline_wait(l->timeline, 0, 0), HY_E_DEVICE, "lost");
+    fails(vulkan_write(l->middle, 0, &byte, 1), HY_E_DEVICE, "lost");
+    fails(vulkan_read(l->middle, 0, &byte, 1), HY_E_DEVICE, "lost");
+    fails(vulkan_write(l->in, 0, &byte, 1), HY_E_DEVICE, "lost");
+    fails(vulkan_buffer_new(base, HY_HEAP_DEVICE, 1, &buffer), HY_E_DEVICE, "lost");
+    fails(vulkan_cmd_new(base, hy_view_of(l->counters), &cmd), HY_E_DEVICE, "lost");
+    fails(vulkan_timeline_new(base, &timeline), HY_E_DEVICE, "lost");
 }
 
 static void hang(void **state) {
     (void)state;
     lists l = record_copies(5000);
     waiter other;
-    ok(vk_submit(&l.device->gpu.base, l.cmd, l.timeline, 1));
-    ok(vk_timeline_wait(l.timeline, 1, UINT64_MAX));
+    ok(vulkan_submit(&l.device->gpu.base, l.cmd, l.timeline, 1));
+    ok(vulkan_timeline_wait(l.timeline, 1, UINT64_MAX));
     l.device->patience_us = 1000000;
     l.device->vk.QueueSubmit = submit_nothing;
     start(&other, l.timeline, 77);
-    ok(vk_submit(&l.device->gpu.base, l.cmd, l.timeline, 2));
-    fails(vk_timeline_wait(l.timeline, 2, 1000), HY_E_TIMEOUT, "1000 us"); /* not yet */
-    const hy_status status = vk_timeline_wait(l.timeline, 2, UINT64_MAX);
+    ok(vulkan_submit(&l.device->gpu.base, l.cmd, l.timeline, 2));
+    fails(vulkan_timeline_wait(l.timeline, 2, 1000), HY_E_TIMEOUT, "1000 us"); /* not yet */
+    const hy_status status = vulkan_timeline_wait(l.timeline, 2, UINT64_MAX);
     assert_int_equal(status, HY_E_DEVICE); /* whichever thread noticed */
     assert_int_equal(pthread_join(other.thread, NULL), 0);
     assert_int_equal(other.status, HY_E_DEVICE);
@@ -547,7 +549,7 @@ static void loss(void **state) {
     waiter other;
     start(&other, l.timeline, 77);
     l.device->vk.QueueSubmit = submit_lost;
-    fails(vk_submit(&l.device->gpu.base, l.cmd, l.timeline, 1), HY_E_DEVICE,
+    fails(vulkan_submit(&l.device->gpu.base, l.cmd, l.timeline, 1), HY_E_DEVICE,
           "vkQueueSubmit: VK_ERROR_DEVICE_LOST");
     assert_int_equal(pthread_join(other.thread, NULL), 0);
     assert_int_equal(other.status, HY_E_DEVICE);
@@ -561,37 +563,37 @@ static void loss(void **state) {
 static void staged_launches(void **state) {
     (void)state;
     enum { NOISE = 70000 };
-    vk_device *device = open_device();
+    vulkan_device *device = open_device();
     uint8_t *noise = random_bytes(NOISE, 4);
     hy_buffer *other = new_buffer(device, HY_HEAP_DEVICE, NOISE);
     pack_and_unpack(device, 4099, 8192, other, noise);
     check_contents(other, noise);
     free(noise);
     hy_buffer_free(other);
-    vk_close(&device->gpu.base);
+    vulkan_close(&device->gpu.base);
 }
 
 /* stage() keeps its slot through any number of writes and launches. */
 static void stage_holds(void **state) {
     (void)state;
-    vk_device *device = open_device();
+    vulkan_device *device = open_device();
     gpu_device *gpu = &device->gpu;
     hy_buffer *other = new_buffer(device, HY_HEAP_DEVICE, 4096);
     uint8_t *noise = random_bytes(4096, 4), *bytes = random_bytes(GPU_STAGE, 5);
     void *host, *next;
     uint64_t address, second;
-    ok(vk_stage(gpu, GPU_STAGE, &host, &address));
+    ok(vulkan_stage(gpu, GPU_STAGE, &host, &address));
     memcpy(host, bytes, GPU_STAGE);
     for (uint32_t i = 0; i < 9; i++)
-        ok(vk_write(other, 0, noise, 4096));
+        ok(vulkan_write(other, 0, noise, 4096));
     assert_memory_equal(host, bytes, GPU_STAGE);
-    ok(vk_stage(gpu, 1, &next, &second));
+    ok(vulkan_stage(gpu, 1, &next, &second));
     assert_true(second != address);
-    fails(vk_stage(gpu, GPU_STAGE + 1, &next, &second), HY_E_INTERNAL, "staging");
+    fails(vulkan_stage(gpu, GPU_STAGE + 1, &next, &second), HY_E_INTERNAL, "staging");
     free(noise);
     free(bytes);
     hy_buffer_free(other);
-    vk_close(&gpu->base);
+    vulkan_close(&gpu->base);
 }
 
 /* ---- kernels and their cache --------------------------------------------------------------------- */
@@ -605,39 +607,39 @@ static VkResult VKAPI_CALL no_pipeline(VkDevice device, VkPipelineCache cache, u
 
 static void kernels(void **state) {
     (void)state;
-    vk_device *device = open_device();
+    vulkan_device *device = open_device();
     gpu_launch launch = {.entry = "pack", .threads = 64, .grid = {1, 1, 1}};
     uint64_t first, again, other;
     real = device->vk;
     device->vk.CreateComputePipelines = no_pipeline;
-    fails(vk_kernel(&device->gpu, &launch, &first), HY_E_MEMORY, "kernel pack");
+    fails(vulkan_kernel(&device->gpu, &launch, &first), HY_E_MEMORY, "kernel pack");
     device->vk = real;
-    ok(vk_kernel(&device->gpu, &launch, &first));
-    ok(vk_kernel(&device->gpu, &launch, &again));
+    ok(vulkan_kernel(&device->gpu, &launch, &first));
+    ok(vulkan_kernel(&device->gpu, &launch, &again));
     assert_int_equal(first, again);
     char copy[] = "pack"; /* by text, not by address */
     launch.entry = copy;
-    ok(vk_kernel(&device->gpu, &launch, &again));
+    ok(vulkan_kernel(&device->gpu, &launch, &again));
     assert_int_equal(first, again);
     launch.entry = "pack";
     launch.constant[GPU_CONSTANTS - 1] = 1;
-    ok(vk_kernel(&device->gpu, &launch, &other));
+    ok(vulkan_kernel(&device->gpu, &launch, &other));
     assert_true(other != first);
     assert_int_equal(device->pipeline_count, 2);
     launch.entry = "no.such.module";
-    fails(vk_kernel(&device->gpu, &launch, &other), HY_E_UNSUPPORTED, "no.such.module");
-    vk_close(&device->gpu.base);
+    fails(vulkan_kernel(&device->gpu, &launch, &other), HY_E_UNSUPPORTED, "no.such.module");
+    vulkan_close(&device->gpu.base);
 }
 
 /* Opens, makes one pipeline and closes. Returns the bytes taken from disk. */
 static size_t use_cache(char *path, size_t capacity) {
-    vk_device *device = open_device();
+    vulkan_device *device = open_device();
     const gpu_launch launch = {.entry = "pack", .threads = 64};
     const size_t bytes = device->cache_bytes;
     uint64_t kernel;
     snprintf(path, capacity, "%s", device->cache_path);
-    ok(vk_kernel(&device->gpu, &launch, &kernel));
-    vk_close(&device->gpu.base);
+    ok(vulkan_kernel(&device->gpu, &launch, &kernel));
+    vulkan_close(&device->gpu.base);
     return bytes;
 }
 
@@ -718,12 +720,14 @@ static void cache_unwritable(void **state) {
 
 static int set_up(void **state) {
     (void)state;
-    const vk_loader *loader; /* never closed: a driver that is unloaded seems to leak its globals */
+    const vulkan_loader
+        *loader; /* never closed: a driver that is unloaded seems to leak its globals */
     hy_device_info infos[8];
     uint32_t count = 0;
     if (!mkdtemp(cache_home) || chdir(cache_home) != 0) return -1;
     setenv("XDG_CACHE_HOME", cache_home, 1);
-    if (vk_loader_open(&loader) != HY_OK || vk_devices(infos, HY_COUNT_OF(infos), &count) != HY_OK)
+    if (vulkan_loader_open(&loader) != HY_OK ||
+        vulkan_devices(infos, HY_COUNT_OF(infos), &count) != HY_OK)
         print_message("skipped: %s\n", hy_error_text());
     else if (!count || infos[0].unusable)
         print_message("skipped: no usable Vulkan device%s%s\n", count ? ": " : "",

@@ -33,7 +33,7 @@ typedef struct fake {
     uint32_t api;
     VkDriverId driver;
     const char *extension[8];
-    bool no_address, no_timeline, no_compute, no_f16, dot8;
+    bool no_address, no_timeline, no_compute, no_f16, no_device_scope, dot8;
     bool matrices, no_matrix_feature; /* matrices: the extension is there */
     uint32_t min_subgroup, units;
     uint64_t heap, used, max_allocation, max_buffer; /* bytes */
@@ -156,6 +156,7 @@ static void VKAPI_CALL features2(VkPhysicalDevice physical, VkPhysicalDeviceFeat
     v12->timelineSemaphore = !f->no_timeline;
     v12->shaderFloat16 = !f->no_f16;
     v12->vulkanMemoryModel = VK_TRUE;
+    v12->vulkanMemoryModelDeviceScope = !f->no_device_scope;
     assert_int_equal(matrices != NULL, fake_has(f, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME));
     assert_int_equal(dot != NULL, api_of(f) >= VK_API_VERSION_1_3 ||
                                       fake_has(f, "VK_KHR_shader_integer_dot_product"));
@@ -209,7 +210,7 @@ static VkResult VKAPI_CALL matrices(VkPhysicalDevice physical, uint32_t *count,
     return VK_SUCCESS;
 }
 
-static const vk_loader loader = {
+static const vulkan_loader loader = {
     .api = VK_API_VERSION_1_3,
     .EnumeratePhysicalDevices = enumerate,
     .EnumerateDeviceExtensionProperties = extensions,
@@ -222,16 +223,16 @@ static const vk_loader loader = {
 };
 
 /* In place of the build's shaders. */
-const vk_module *vk_module_find(const char *name) {
-    static const vk_module module;
+const vulkan_module *vulkan_module_find(const char *name) {
+    static const vulkan_module module;
     assert_true(!strcmp(name, "matmul.q4_0.gemv.dot8") || !strcmp(name, "matmul.q4_0.coopmat"));
     return have_modules ? &module : NULL;
 }
 
 /* In place of the backend: what the registry sees. */
 static hy_status list_fakes(hy_device_info *infos, uint32_t capacity, uint32_t *count) {
-    vk_probe *probes;
-    HY_TRY(vk_probe_all(&loader, &probes, count));
+    vulkan_probe *probes;
+    HY_TRY(vulkan_probe_all(&loader, &probes, count));
     for (uint32_t i = 0; i < *count && i < capacity; i++)
         infos[i] = probes[i].info;
     free(probes);
@@ -241,30 +242,30 @@ const hy_backend hy_vulkan_backend = {.name = "vulkan", .devices = list_fakes};
 
 /* ---- tests --------------------------------------------------------------------------------------- */
 
-static vk_probe *probe_all(const fake *list, uint32_t count) {
-    vk_probe *probes;
+static vulkan_probe *probe_all(const fake *list, uint32_t count) {
+    vulkan_probe *probes;
     uint32_t found;
     fakes = list;
     fake_count = count;
     have_modules = true;
     matrix_calls = modern_calls_on_old = 0;
-    if (vk_probe_all(&loader, &probes, &found) != HY_OK) fail_msg("%s", hy_error_text());
+    if (vulkan_probe_all(&loader, &probes, &found) != HY_OK) fail_msg("%s", hy_error_text());
     assert_int_equal(found, count);
     return probes;
 }
 
-static vk_probe probe_one(const fake *f) {
-    vk_probe *probes = probe_all(f, 1), probe = probes[0];
+static vulkan_probe probe_one(const fake *f) {
+    vulkan_probe *probes = probe_all(f, 1), probe = probes[0];
     free(probes);
     return probe;
 }
 
 static void none(void **state) {
     (void)state;
-    vk_probe *probes;
+    vulkan_probe *probes;
     uint32_t count;
     fake_count = 0;
-    assert_int_equal(vk_probe_all(&loader, &probes, &count), HY_E_UNAVAILABLE);
+    assert_int_equal(vulkan_probe_all(&loader, &probes, &count), HY_E_UNAVAILABLE);
     assert_non_null(strstr(hy_error_text(), "no Vulkan device"));
 }
 
@@ -282,7 +283,7 @@ static void order(void **state) {
     };
     const char *const want[] = {"first", "second",  "integrated", "virtual",
                                 "other", "strange", "cpu",        "old"};
-    vk_probe *probes = probe_all(list, HY_COUNT_OF(list));
+    vulkan_probe *probes = probe_all(list, HY_COUNT_OF(list));
     for (size_t i = 0; i < HY_COUNT_OF(want); i++) {
         assert_string_equal(probes[i].info.name, want[i]);
         assert_int_equal(probes[i].info.software, !strcmp(want[i], "cpu"));
@@ -307,7 +308,7 @@ static void unusable(void **state) {
         {{.name = "e", .max_allocation = 4096}, "allocation"},
     };
     for (size_t i = 0; i < HY_COUNT_OF(list); i++) {
-        const vk_probe p = probe_one(&list[i].f);
+        const vulkan_probe p = probe_one(&list[i].f);
         const hy_backend *backend;
         uint32_t index;
         assert_true(p.info.unusable);
@@ -343,7 +344,7 @@ static void numbers(void **state) {
                     .used = 5 * GIB,
                     .max_allocation = 4 * GIB - 1,
                     .max_buffer = 8 * GIB};
-    vk_probe p = probe_one(&f);
+    vulkan_probe p = probe_one(&f);
     assert_string_equal(p.info.arch, "vulkan 1.3 nvidia");
     assert_int_equal(p.info.units, 84);
     assert_true(p.info.memory_total == 24 * GIB && p.info.memory_free == 19 * GIB);
@@ -387,7 +388,7 @@ static const shape shapes[] = {
 static void matrix_shape(void **state) {
     (void)state;
     fake f = {.name = "a", .matrices = true, .shapes = shapes, .shape_count = HY_COUNT_OF(shapes)};
-    vk_probe p = probe_one(&f);
+    vulkan_probe p = probe_one(&f);
     assert_int_equal(p.limits.features, GPU_COOPMAT);
     assert_true(p.coopmat);
     for (int i = 0; i < 3; i++)
@@ -405,6 +406,7 @@ static void matrix_needs(void **state) {
     (void)state;
     const fake list[] = {
         {.name = "f16", .matrices = true, .no_f16 = true},
+        {.name = "scope", .matrices = true, .no_device_scope = true},
         {.name = "feature", .matrices = true, .no_matrix_feature = true},
         {.name = "extension"},
         /* Crashed when asked: never ask. */
@@ -415,13 +417,13 @@ static void matrix_needs(void **state) {
          .min_subgroup = 8},
     };
     for (size_t i = 0; i < HY_COUNT_OF(list); i++) {
-        const vk_probe p = probe_one(&list[i]);
+        const vulkan_probe p = probe_one(&list[i]);
         assert_int_equal(p.limits.features, 0);
         assert_false(p.coopmat);
         assert_int_equal(matrix_calls, 0);
         assert_non_null(strstr(p.info.detail, ", cooperative matrices"));
     }
-    fake xe2 = list[4];
+    fake xe2 = list[HY_COUNT_OF(list) - 1];
     xe2.min_subgroup = 16;
     xe2.shapes = shapes;
     xe2.shape_count = HY_COUNT_OF(shapes);
@@ -431,7 +433,7 @@ static void matrix_needs(void **state) {
 static void dot_product(void **state) {
     (void)state;
     fake f = {.name = "a", .dot8 = true};
-    vk_probe p = probe_one(&f);
+    vulkan_probe p = probe_one(&f);
     assert_int_equal(p.limits.features, GPU_DOT8);
     assert_true(p.dot8 && !p.dot8_extension);
     f.api = VK_API_VERSION_1_2; /* there only as an extension */
@@ -441,9 +443,9 @@ static void dot_product(void **state) {
     assert_true(p.dot8 && p.dot8_extension);
     assert_memory_equal(p.info.arch, "vulkan 1.2", 10);
     have_modules = false; /* a build by an older glslang */
-    vk_probe *probes;
+    vulkan_probe *probes;
     uint32_t count;
-    assert_int_equal(vk_probe_all(&loader, &probes, &count), HY_OK);
+    assert_int_equal(vulkan_probe_all(&loader, &probes, &count), HY_OK);
     assert_false(probes->dot8);
     assert_int_equal(probes->limits.features, 0);
     assert_non_null(strstr(probes->info.detail, "integer dot product (not in this build)"));

@@ -9,17 +9,17 @@
 #include "backends/registry.h"
 #include "backends/vulkan/vulkan.h"
 
-static hy_status leave_buffer(vk_device *device) {
+static hy_status leave_buffer(vulkan_device *device) {
     const VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                      .size = 256,
                                      .usage = VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     VkBuffer buffer;
-    return vk_check(device, device->vk.CreateBuffer(device->handle, &info, NULL, &buffer),
-                    "vkCreateBuffer");
+    return vulkan_check(device, device->vk.CreateBuffer(device->handle, &info, NULL, &buffer),
+                        "vkCreateBuffer");
 }
 
 /* Recorded only: that is where the layer looks. */
-static hy_status copy_twice(vk_device *device, hy_buffer *src, hy_buffer *dst) {
+static hy_status copy_twice(vulkan_device *device, hy_buffer *src, hy_buffer *dst) {
     const VkCommandBufferAllocateInfo info = {.sType =
                                                   VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                               .commandPool = device->pool,
@@ -28,13 +28,13 @@ static hy_status copy_twice(vk_device *device, hy_buffer *src, hy_buffer *dst) {
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     const VkBufferCopy region = {.size = 256};
     VkCommandBuffer commands;
-    HY_TRY(vk_check(device, device->vk.AllocateCommandBuffers(device->handle, &info, &commands),
-                    "vkAllocateCommandBuffers"));
-    HY_TRY(vk_check(device, device->vk.BeginCommandBuffer(commands, &begin), "vkBegin"));
+    HY_TRY(vulkan_check(device, device->vk.AllocateCommandBuffers(device->handle, &info, &commands),
+                        "vkAllocateCommandBuffers"));
+    HY_TRY(vulkan_check(device, device->vk.BeginCommandBuffer(commands, &begin), "vkBegin"));
     for (uint32_t i = 0; i < 2; i++)
-        device->vk.CmdCopyBuffer(commands, ((vk_buffer *)src)->buffer[0],
-                                 ((vk_buffer *)dst)->buffer[0], 1, &region);
-    hy_status status = vk_check(device, device->vk.EndCommandBuffer(commands), "vkEnd");
+        device->vk.CmdCopyBuffer(commands, ((vulkan_buffer *)src)->buffer[0],
+                                 ((vulkan_buffer *)dst)->buffer[0], 1, &region);
+    hy_status status = vulkan_check(device, device->vk.EndCommandBuffer(commands), "vkEnd");
     device->vk.FreeCommandBuffers(device->handle, device->pool, 1, &commands);
     return status;
 }
@@ -44,9 +44,9 @@ static hy_status make(const char *mistake, hy_device *device) {
     hy_status status = device->backend->buffer_new(device, HY_HEAP_DEVICE, 4096, &src);
     if (status == HY_OK) status = device->backend->buffer_new(device, HY_HEAP_DEVICE, 4096, &dst);
     if (status == HY_OK && strcmp(mistake, "hazard") == 0)
-        status = copy_twice((vk_device *)device, src, dst);
+        status = copy_twice((vulkan_device *)device, src, dst);
     if (status == HY_OK && strcmp(mistake, "object") == 0)
-        status = leave_buffer((vk_device *)device);
+        status = leave_buffer((vulkan_device *)device);
     if (src) device->backend->buffer_free(src);
     if (dst) device->backend->buffer_free(dst);
     return status;

@@ -5,25 +5,25 @@
 #include <string.h>
 #include <vulkan/vulkan.h>
 
-__attribute__((visibility("default"))) vk_shim_state vk_shim;
+__attribute__((visibility("default"))) vulkan_shim_state vulkan_shim;
 
 static PFN_vkGetInstanceProcAddr next_instance;
 static PFN_vkGetDeviceProcAddr next_device;
 
 static void enter(void) {
-    if (vk_shim.enter) vk_shim.enter();
+    if (vulkan_shim.enter) vulkan_shim.enter();
 }
 static void leave(void) {
-    if (vk_shim.leave) vk_shim.leave();
+    if (vulkan_shim.leave) vulkan_shim.leave();
 }
 
 /* Whether this call is the one to fail. */
 static bool fails(const char *name) {
-    if (vk_shim.fail_only && strcmp(vk_shim.fail_only, name) != 0) return false;
-    int64_t left = atomic_load(&vk_shim.fail_at);
+    if (vulkan_shim.fail_only && strcmp(vulkan_shim.fail_only, name) != 0) return false;
+    int64_t left = atomic_load(&vulkan_shim.fail_at);
     while (left > 0)
-        if (atomic_compare_exchange_weak(&vk_shim.fail_at, &left, left - 1)) {
-            if (left == 1 && vk_shim.failure == VK_ERROR_DEVICE_LOST) vk_shim.lost = true;
+        if (atomic_compare_exchange_weak(&vulkan_shim.fail_at, &left, left - 1)) {
+            if (left == 1 && vulkan_shim.failure == VK_ERROR_DEVICE_LOST) vulkan_shim.lost = true;
             return left == 1;
         }
     return false;
@@ -78,11 +78,11 @@ static bool fails(const char *name) {
 #define FALLIBLE_WRAPPER(name, change, parameters, arguments)                                      \
     static PFN_vk##name next_##name;                                                               \
     static VKAPI_ATTR VkResult VKAPI_CALL my_##name parameters {                                   \
-        if (fails("vk" #name)) return (VkResult)vk_shim.failure;                                   \
+        if (fails("vk" #name)) return (VkResult)vulkan_shim.failure;                               \
         enter();                                                                                   \
         const VkResult result = next_##name arguments;                                             \
         leave();                                                                                   \
-        if (result == VK_SUCCESS) vk_shim.alive += change;                                         \
+        if (result == VK_SUCCESS) vulkan_shim.alive += change;                                     \
         return result;                                                                             \
     }
 FALLIBLE(FALLIBLE_WRAPPER)
@@ -96,8 +96,8 @@ FALLIBLE(FALLIBLE_WRAPPER)
 #define LOSABLE_WRAPPER(name, parameters, arguments)                                               \
     static PFN_vk##name next_##name;                                                               \
     static VKAPI_ATTR VkResult VKAPI_CALL my_##name parameters {                                   \
-        if (vk_shim.lost) return VK_ERROR_DEVICE_LOST;                                             \
-        if (fails("vk" #name)) return (VkResult)vk_shim.failure;                                   \
+        if (vulkan_shim.lost) return VK_ERROR_DEVICE_LOST;                                         \
+        if (fails("vk" #name)) return (VkResult)vulkan_shim.failure;                               \
         enter();                                                                                   \
         const VkResult result = next_##name arguments;                                             \
         leave();                                                                                   \
@@ -108,10 +108,10 @@ LOSABLE(LOSABLE_WRAPPER)
 static PFN_vkQueueSubmit next_QueueSubmit;
 static VKAPI_ATTR VkResult VKAPI_CALL my_QueueSubmit(VkQueue q, uint32_t n, const VkSubmitInfo *i,
                                                      VkFence f) {
-    vk_shim.submits++;
-    if (vk_shim.lost) return VK_ERROR_DEVICE_LOST;
-    if (fails("vkQueueSubmit")) return (VkResult)vk_shim.failure;
-    if (vk_shim.hang) return VK_SUCCESS;
+    vulkan_shim.submits++;
+    if (vulkan_shim.lost) return VK_ERROR_DEVICE_LOST;
+    if (fails("vkQueueSubmit")) return (VkResult)vulkan_shim.failure;
+    if (vulkan_shim.hang) return VK_SUCCESS;
     enter();
     const VkResult result = next_QueueSubmit(q, n, i, f);
     leave();
@@ -120,7 +120,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_QueueSubmit(VkQueue q, uint32_t n, cons
 
 /* What a lost device was doing has ended before anything of it goes: this one is only said to be lost. */
 static void drain(VkDevice d) {
-    if (vk_shim.lost && next_DeviceWaitIdle) next_DeviceWaitIdle(d);
+    if (vulkan_shim.lost && next_DeviceWaitIdle) next_DeviceWaitIdle(d);
 }
 
 /* ---- functions that end objects ------------------------------------------------------------------ */
@@ -139,7 +139,7 @@ static void drain(VkDevice d) {
     static PFN_vk##name next_##name;                                                               \
     static VKAPI_ATTR void VKAPI_CALL my_##name(VkDevice d, type o,                                \
                                                 const VkAllocationCallbacks *a) {                  \
-        if (o != VK_NULL_HANDLE) vk_shim.alive--;                                                  \
+        if (o != VK_NULL_HANDLE) vulkan_shim.alive--;                                              \
         drain(d);                                                                                  \
         next_##name(d, o, a);                                                                      \
     }
@@ -156,15 +156,15 @@ static PFN_vkCreateDevice next_CreateDevice;
 static VKAPI_ATTR VkResult VKAPI_CALL my_CreateDevice(VkPhysicalDevice p,
                                                       const VkDeviceCreateInfo *i,
                                                       const VkAllocationCallbacks *a, VkDevice *o) {
-    if (fails("vkCreateDevice")) return (VkResult)vk_shim.failure;
+    if (fails("vkCreateDevice")) return (VkResult)vulkan_shim.failure;
     const VkResult result = next_CreateDevice(p, i, a, o);
-    if (result == VK_SUCCESS) vk_shim.alive++;
+    if (result == VK_SUCCESS) vulkan_shim.alive++;
     return result;
 }
 
 static PFN_vkDestroyDevice next_DestroyDevice;
 static VKAPI_ATTR void VKAPI_CALL my_DestroyDevice(VkDevice d, const VkAllocationCallbacks *a) {
-    if (d) vk_shim.alive--;
+    if (d) vulkan_shim.alive--;
     next_DestroyDevice(d, a);
 }
 
@@ -189,7 +189,7 @@ static VKAPI_ATTR void VKAPI_CALL my_DestroyDevice(VkDevice d, const VkAllocatio
 #define COMMAND_WRAPPER(name, parameters, arguments)                                               \
     static PFN_vk##name next_##name;                                                               \
     static VKAPI_ATTR void VKAPI_CALL my_##name parameters {                                       \
-        vk_shim.commands++;                                                                        \
+        vulkan_shim.commands++;                                                                    \
         next_##name arguments;                                                                     \
     }
 COMMANDS(COMMAND_WRAPPER)
@@ -199,7 +199,7 @@ COMMANDS(COMMAND_WRAPPER)
 static PFN_vkEnumeratePhysicalDevices next_EnumeratePhysicalDevices;
 static VKAPI_ATTR VkResult VKAPI_CALL my_EnumeratePhysicalDevices(VkInstance i, uint32_t *n,
                                                                   VkPhysicalDevice *o) {
-    if (vk_shim.no_driver) {
+    if (vulkan_shim.no_driver) {
         *n = 0;
         return VK_SUCCESS;
     }
@@ -217,7 +217,7 @@ static PFN_vkGetPhysicalDeviceFeatures2 next_GetPhysicalDeviceFeatures2;
 static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceFeatures2(VkPhysicalDevice p,
                                                                 VkPhysicalDeviceFeatures2 *o) {
     next_GetPhysicalDeviceFeatures2(p, o);
-    if (!vk_shim.no_addresses) return;
+    if (!vulkan_shim.no_addresses) return;
     VkPhysicalDeviceVulkan12Features *v12 =
         in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
     VkPhysicalDeviceBufferDeviceAddressFeatures *address =
@@ -230,13 +230,13 @@ static PFN_vkGetPhysicalDeviceProperties2 next_GetPhysicalDeviceProperties2;
 static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceProperties2(VkPhysicalDevice p,
                                                                   VkPhysicalDeviceProperties2 *o) {
     next_GetPhysicalDeviceProperties2(p, o);
-    if (!vk_shim.max_allocation) return;
+    if (!vulkan_shim.max_allocation) return;
     VkPhysicalDeviceVulkan11Properties *v11 =
         in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES);
     VkPhysicalDeviceMaintenance3Properties *m3 =
         in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES);
-    if (v11) v11->maxMemoryAllocationSize = vk_shim.max_allocation;
-    if (m3) m3->maxMemoryAllocationSize = vk_shim.max_allocation;
+    if (v11) v11->maxMemoryAllocationSize = vulkan_shim.max_allocation;
+    if (m3) m3->maxMemoryAllocationSize = vulkan_shim.max_allocation;
 }
 
 /* ---- looking functions up ------------------------------------------------------------------------ */

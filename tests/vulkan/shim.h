@@ -1,6 +1,6 @@
 /* tests/vulkan/shim.h: a libvulkan for tests. It stands in front of the real one (HALYARD_VULKAN_LIBRARY names
  * it) and passes every call on, but counts commands recorded and objects alive, and fails calls on demand. The
- * test opens the same file with dlopen and finds `vk_shim`. */
+ * test opens the same file with dlopen and finds `vulkan_shim`. */
 #ifndef HY_TESTS_VULKAN_SHIM_H
 #define HY_TESTS_VULKAN_SHIM_H
 
@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef struct vk_shim_state {
+typedef struct vulkan_shim_state {
     _Atomic uint64_t commands; /* vkCmd* calls so far */
     _Atomic uint64_t submits;  /* vkQueueSubmit calls so far */
     _Atomic int64_t alive;     /* objects of a device and pieces of memory not destroyed yet */
@@ -25,6 +25,6 @@ typedef struct vk_shim_state {
     uint64_t max_allocation; /* maxMemoryAllocationSize that devices report; 0: their own */
     void (*enter)(void);     /* called before and after each call that is passed on; NULL: none */
     void (*leave)(void);
-} vk_shim_state;
+} vulkan_shim_state;
 
 #endif

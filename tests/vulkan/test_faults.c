@@ -20,7 +20,7 @@
 #include "tests/unit/tiny_model.h"
 #include "tests/vulkan/shim.h"
 
-static vk_shim_state *shim;
+static vulkan_shim_state *shim;
 
 static void ok(hy_status status) {
     if (status != HY_OK) fail_msg("%s: %s", hy_status_name(status), hy_error_text());
@@ -221,7 +221,7 @@ static void test_hang(void **state) {
     shim->hang = true;
     ok(b->submit(j.device, j.cmd, j.timeline, 2));
     assert_int_equal(b->timeline_wait(j.timeline, 2, 1000), HY_E_TIMEOUT);
-    ((vk_device *)j.device)->patience_us = 200000;
+    ((vulkan_device *)j.device)->patience_us = 200000;
     assert_int_equal(b->timeline_wait(j.timeline, 2, UINT64_MAX), HY_E_DEVICE);
     assert_non_null(strstr(hy_error_text(), "no answer"));
     end_job(&j);
@@ -388,7 +388,7 @@ int main(int count, char **arguments) {
     };
     uint32_t devices;
     void *library = count == 2 ? dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL) : NULL;
-    shim = library ? dlsym(library, "vk_shim") : NULL;
+    shim = library ? dlsym(library, "vulkan_shim") : NULL;
     if (!shim) {
         fprintf(stderr, "usage: test_faults PATH/libvulkan_shim.so\n");
         return 2;
