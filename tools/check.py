@@ -6,13 +6,14 @@
   tools/check.py --warnings BUILD   also compiles everything again, as BUILD/compile_commands.json says, and
                              counts each warning of its compiler, and of clang 14 where it is installed
 
-It checks, over the .c and .h files of the repository:
-  format      clang-format 14 would leave the file as it is
+It checks, over the .c, .h, .comp and .glsl files of the repository:
+  format      clang-format 14 would leave the file as it is (C); no tabs, no trailing blanks, no line over
+              120 columns (GLSL, which clang-format does not know)
   length      no file over 800 lines, no function over 80 (data tables are not functions; a file that is
               a table says `check: table` in its first ten lines)
   includes    no include points up the house (docs/architecture.md), ALLOWED below
   comments    every declaration in a header has a comment (inside the house, a static inline function
-              whose name says it all may go without)
+              whose name says it all may go without); GLSL begins with /* its path: what it is
 """
 import argparse
 import concurrent.futures
@@ -36,6 +37,7 @@ ALLOWED = {
     "include/": ["halyard/"],
     "base/": ["base/", "halyard/status.h"],
     "hal/": GROUND,
+    "shaders/": ["shaders/"],
     "backends/": GROUND + ["backends/"],  # registry.c, the only one that knows every backend
     "backends/gpu/": GPU,
     "backends/cuda/": GPU + ["backends/cuda/"],
@@ -71,12 +73,17 @@ def allowed_for(path):
     return own_backend(path) or ALLOWED[best] if best == "backends/" else ALLOWED[best]
 
 
+GLSL = (".comp", ".glsl")
+GLSL_COLUMNS = 120
+GENERATED = ("ops.glsl",)  # found by -I in the build folder
+
+
 def source_files():
     found = []
     for folder, folders, names in os.walk(ROOT):
         folders[:] = sorted(d for d in folders if not d.startswith((".", "build")) and d != "subprojects")
         for name in sorted(names):
-            if name.endswith((".c", ".h")):
+            if name.endswith((".c", ".h") + GLSL):
                 found.append(os.path.relpath(os.path.join(folder, name), ROOT).replace(os.sep, "/"))
     return found
 
@@ -161,6 +168,9 @@ def check_includes(path, text, findings):
     for match in re.finditer(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', without_comments, re.M):
         name = match.group(1)
         where = "%s:%d" % (path, line_of(text, match.start()))
+        beside = path.endswith(GLSL) and "/" not in name
+        if beside and (name in GENERATED or os.path.exists(os.path.join(ROOT, os.path.dirname(path), name))):
+            continue
         if "/" not in name or ".." in name:
             findings.append('%s: #include "%s": write the path from the repository root' % (where, name))
         elif allowed is not None and not name.startswith(tuple(allowed)):
@@ -191,6 +201,15 @@ def check_comments(path, text, findings):
         if flat.startswith("_Static_assert") or has_comment(lines, first, last):
             continue
         findings.append("%s:%d: %s has no comment" % (path, first, name_of(body)))
+
+
+def check_glsl(path, text, findings):
+    if not text.startswith("/* %s: " % path):
+        findings.append("%s:1: does not begin with /* %s: what it is" % (path, path))
+    for number, line in enumerate(text.split("\n"), 1):
+        if "\t" in line or line != line.rstrip() or len(line) > GLSL_COLUMNS:
+            findings.append("%s:%d: a tab, a trailing blank or more than %d columns" %
+                            (path, number, GLSL_COLUMNS))
 
 
 def formatter():
@@ -292,13 +311,15 @@ def main():
         print_largest(files)
         return 0
     findings = []
-    check_format(files, findings)
+    check_format([path for path in files if not path.endswith(GLSL)], findings)
     for path in files:
         text = read(path)
         check_lengths(path, text, findings)
         check_includes(path, text, findings)
         if path.endswith(".h") and not path.startswith("tests/"):
             check_comments(path, text, findings)
+        if path.endswith(GLSL):
+            check_glsl(path, text, findings)
     if args.warnings:
         check_warnings(args.warnings, findings)
     for finding in findings:

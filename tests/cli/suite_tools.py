@@ -51,6 +51,11 @@ class Devices(CliTest):
             self.assertGreater(devices[name]['memory_free'], 1 << 20)
             self.assertGreater(devices[name]['units'], 0)
         self.assertEqual((devices['cpu:0']['software'], devices['ref:0']['software']), (False, True))
+        for name, device in devices.items():
+            self.assertTrue(device['detail'], name)
+            if name.startswith('vulkan:'):
+                self.assertRegex(device['arch'], r'^vulkan 1\.\d')
+        self.assertTrue([name for name in devices if name.startswith('vulkan')], 'neither a device nor a reason')
         text = self.ok('devices').text
         for name in devices:
             self.assertRegex(text, rf'(?m)^{name} ')

@@ -12,6 +12,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { LARGEST = 1 << 16 };
 
+static hy_device devices[2];
+static hy_device *const device_list[2] = {&devices[0], &devices[1]};
+
 /* A device that has one kernel for every op; block formats round, workspaces vary, results may replace
  * any operand. It is asked, never run. */
 static hy_status accept_all(hy_device *device, const hy_op *op, hy_kernel *out, uint32_t *count) {
@@ -26,9 +29,14 @@ static hy_status accept_all(hy_device *device, const hy_op *op, hy_kernel *out, 
     return HY_OK;
 }
 
-static hy_backend backend = {.name = "fuzz", .candidates = accept_all};
+/* The second device's buffers are in segments: what does not fit into one is refused, the rest lies within. */
+static void tell(hy_device *device, hy_device_info *out) {
+    memset(out, 0, sizeof *out);
+    out->segment = device == &devices[1] ? 4096 : 0;
+}
+
+static hy_backend backend = {.name = "fuzz", .candidates = accept_all, .info = tell};
 static hy_device devices[2] = {{&backend}, {&backend}};
-static hy_device *const device_list[2] = {&devices[0], &devices[1]};
 
 /* Neither a bug nor bad text: memory and limits may stop a sound graph. */
 static void expected(hy_status status) {
