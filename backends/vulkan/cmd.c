@@ -167,6 +167,7 @@ hy_status vulkan_submit(hy_device *base, hy_cmd *list, hy_timeline *timeline, ui
     HY_TRY(vulkan_queue_submit(device, cmd->commands,
                                timeline ? ((vulkan_timeline *)timeline)->semaphore : VK_NULL_HANDLE,
                                value));
+    if (timeline) ((vulkan_timeline *)timeline)->last = value;
     cmd->number = atomic_load(&device->submitted);
     return HY_OK;
 }

@@ -101,7 +101,9 @@ void vulkan_timeline_free(hy_timeline *base) {
     if (!base) return;
     vulkan_timeline *timeline = (vulkan_timeline *)base;
     vulkan_device *device = (vulkan_device *)base->device;
-    vulkan_quiesce(device, atomic_load(&device->submitted)); /* one of them may still set it */
+    /* Not device->progress: of two semaphores that one submission sets, either may be set first. */
+    if (!atomic_load(&device->lost))
+        (void)vulkan_wait(device, timeline->semaphore, timeline->last, UINT64_MAX);
     device->vk.DestroySemaphore(device->handle, timeline->semaphore, NULL);
     free(timeline);
 }

@@ -221,6 +221,7 @@ hy_status vulkan_queue_submit(vulkan_device *device, VkCommandBuffer commands, V
 typedef struct vulkan_timeline {
     hy_timeline base;
     VkSemaphore semaphore;
+    uint64_t last; /* the highest value that a submission sets */
 } vulkan_timeline;
 hy_status vulkan_timeline_new(hy_device *device, hy_timeline **out);
 void vulkan_timeline_free(hy_timeline *timeline);

@@ -89,7 +89,6 @@ FALLIBLE(FALLIBLE_WRAPPER)
 
 /* Those that a lost device fails. */
 #define LOSABLE(X)                                                                                 \
-    X(WaitSemaphores, (VkDevice d, const VkSemaphoreWaitInfo *i, uint64_t t), (d, i, t))           \
     X(GetSemaphoreCounterValue, (VkDevice d, VkSemaphore s, uint64_t * o), (d, s, o))              \
     X(DeviceWaitIdle, (VkDevice d), (d))
 
@@ -105,6 +104,48 @@ FALLIBLE(FALLIBLE_WRAPPER)
     }
 LOSABLE(LOSABLE_WRAPPER)
 
+/* The struct of that type in a chain. */
+static const void *in_chain(const void *chain, VkStructureType type) {
+    for (const VkBaseInStructure *s = chain; s; s = s->pNext)
+        if (s->sType == type) return s;
+    return NULL;
+}
+
+/* Set by a submission, but not yet. */
+static VkSemaphore withheld;
+static uint64_t withheld_value;
+
+static VkSubmitInfo withhold(const VkSubmitInfo *info, VkTimelineSemaphoreSubmitInfo *values) {
+    VkSubmitInfo first = *info;
+    *values = *(const VkTimelineSemaphoreSubmitInfo *)in_chain(
+        info->pNext, VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO);
+    withheld = info->pSignalSemaphores[1];
+    withheld_value = values->pSignalSemaphoreValues[1];
+    first.pNext = values;
+    first.signalSemaphoreCount = values->signalSemaphoreValueCount = 1;
+    return first;
+}
+
+static void set_withheld(VkDevice d) {
+    const VkSemaphoreSignalInfo set = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_SIGNAL_INFO,
+                                       .semaphore = withheld,
+                                       .value = withheld_value};
+    withheld = VK_NULL_HANDLE;
+    ((PFN_vkSignalSemaphore)next_device(d, "vkSignalSemaphore"))(d, &set);
+}
+
+static PFN_vkWaitSemaphores next_WaitSemaphores;
+static VKAPI_ATTR VkResult VKAPI_CALL my_WaitSemaphores(VkDevice d, const VkSemaphoreWaitInfo *i,
+                                                        uint64_t t) {
+    if (vulkan_shim.lost) return VK_ERROR_DEVICE_LOST;
+    if (fails("vkWaitSemaphores")) return (VkResult)vulkan_shim.failure;
+    if (withheld && i->pSemaphores[0] == withheld) set_withheld(d);
+    enter();
+    const VkResult result = next_WaitSemaphores(d, i, t);
+    leave();
+    return result;
+}
+
 static PFN_vkQueueSubmit next_QueueSubmit;
 static VKAPI_ATTR VkResult VKAPI_CALL my_QueueSubmit(VkQueue q, uint32_t n, const VkSubmitInfo *i,
                                                      VkFence f) {
@@ -112,6 +153,12 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_QueueSubmit(VkQueue q, uint32_t n, cons
     if (vulkan_shim.lost) return VK_ERROR_DEVICE_LOST;
     if (fails("vkQueueSubmit")) return (VkResult)vulkan_shim.failure;
     if (vulkan_shim.hang) return VK_SUCCESS;
+    VkTimelineSemaphoreSubmitInfo values;
+    VkSubmitInfo first;
+    if (vulkan_shim.late && i->signalSemaphoreCount == 2) {
+        first = withhold(i, &values);
+        i = &first;
+    }
     enter();
     const VkResult result = next_QueueSubmit(q, n, i, f);
     leave();
@@ -140,6 +187,7 @@ static void drain(VkDevice d) {
     static VKAPI_ATTR void VKAPI_CALL my_##name(VkDevice d, type o,                                \
                                                 const VkAllocationCallbacks *a) {                  \
         if (o != VK_NULL_HANDLE) vulkan_shim.alive--;                                              \
+        if (o != VK_NULL_HANDLE && (uintptr_t)o == (uintptr_t)withheld) vulkan_shim.early++;       \
         drain(d);                                                                                  \
         next_##name(d, o, a);                                                                      \
     }
@@ -206,22 +254,15 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_EnumeratePhysicalDevices(VkInstance i, 
     return next_EnumeratePhysicalDevices(i, n, o);
 }
 
-/* The struct of that type in a chain. */
-static void *in_chain(void *chain, VkStructureType type) {
-    for (VkBaseOutStructure *s = chain; s; s = s->pNext)
-        if (s->sType == type) return s;
-    return NULL;
-}
-
 static PFN_vkGetPhysicalDeviceFeatures2 next_GetPhysicalDeviceFeatures2;
 static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceFeatures2(VkPhysicalDevice p,
                                                                 VkPhysicalDeviceFeatures2 *o) {
     next_GetPhysicalDeviceFeatures2(p, o);
     if (!vulkan_shim.no_addresses) return;
     VkPhysicalDeviceVulkan12Features *v12 =
-        in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
-    VkPhysicalDeviceBufferDeviceAddressFeatures *address =
-        in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
+        (void *)in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
+    VkPhysicalDeviceBufferDeviceAddressFeatures *address = (void *)in_chain(
+        o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
     if (v12) v12->bufferDeviceAddress = VK_FALSE;
     if (address) address->bufferDeviceAddress = VK_FALSE;
 }
@@ -232,9 +273,9 @@ static VKAPI_ATTR void VKAPI_CALL my_GetPhysicalDeviceProperties2(VkPhysicalDevi
     next_GetPhysicalDeviceProperties2(p, o);
     if (!vulkan_shim.max_allocation) return;
     VkPhysicalDeviceVulkan11Properties *v11 =
-        in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES);
+        (void *)in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES);
     VkPhysicalDeviceMaintenance3Properties *m3 =
-        in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES);
+        (void *)in_chain(o->pNext, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES);
     if (v11) v11->maxMemoryAllocationSize = vulkan_shim.max_allocation;
     if (m3) m3->maxMemoryAllocationSize = vulkan_shim.max_allocation;
 }
@@ -265,6 +306,7 @@ static PFN_vkVoidFunction find(const char *name, PFN_vkVoidFunction next) {
     LOSABLE(FIND_FIRST)
     ENDING(FIND_FIRST)
     COMMANDS(FIND_FIRST)
+    FIND(WaitSemaphores)
     FIND(QueueSubmit)
     FIND(FreeCommandBuffers)
     FIND(CreateDevice)

@@ -17,9 +17,13 @@ typedef struct vulkan_shim_state {
      * until `lost` is cleared. */
     _Atomic int64_t fail_at;
     _Atomic int32_t failure;
-    const char *fail_only;   /* only calls of this name count ("vkAllocateMemory"); NULL: all */
-    _Atomic bool lost;       /* submissions and waits fail with VK_ERROR_DEVICE_LOST */
-    _Atomic bool hang;       /* submissions are swallowed: nothing is ever done */
+    const char *fail_only; /* only calls of this name count ("vkAllocateMemory"); NULL: all */
+    _Atomic bool lost;     /* submissions and waits fail with VK_ERROR_DEVICE_LOST */
+    _Atomic bool hang;     /* submissions are swallowed: nothing is ever done */
+    /* Of the two semaphores that a submission sets, the second is set when it is waited for; `early` counts
+     * those that were destroyed before. */
+    bool late;
+    int early;
     bool no_addresses;       /* no device has bufferDeviceAddress */
     bool no_driver;          /* vkEnumeratePhysicalDevices finds none */
     uint64_t max_allocation; /* maxMemoryAllocationSize that devices report; 0: their own */

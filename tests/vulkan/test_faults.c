@@ -229,6 +229,22 @@ static void test_hang(void **state) {
     assert_int_equal(shim->alive, 0);
 }
 
+/* A timeline waits for the value that a submission sets on it, not for another semaphore of that submission. */
+static void test_late_signal(void **state) {
+    job j = {0};
+    float out;
+    (void)state;
+    clear_faults();
+    ok(run_job(&j, &out));
+    shim->late = true;
+    shim->early = 0;
+    ok(j.device->backend->submit(j.device, j.cmd, j.timeline, 2));
+    end_job(&j);
+    assert_int_equal(shim->early, 0);
+    assert_int_equal(shim->alive, 0);
+    shim->late = false;
+}
+
 /* ---- whole models -------------------------------------------------------------------------------- */
 
 static hy_instance *instance;
@@ -374,17 +390,12 @@ static void test_segments(void **state) {
 
 int main(int count, char **arguments) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_driver),
-        cmocka_unit_test(test_no_addresses),
-        cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_loss_everywhere),
-        cmocka_unit_test(test_pipeline_fails),
-        cmocka_unit_test(test_loss_is_sticky),
-        cmocka_unit_test(test_hang),
-        cmocka_unit_test(test_decode_replays),
-        cmocka_unit_test(test_segments),
-        cmocka_unit_test(test_engine_loss),
-        cmocka_unit_test(test_engine_out_of_memory),
+        cmocka_unit_test(test_no_driver),      cmocka_unit_test(test_no_addresses),
+        cmocka_unit_test(test_out_of_memory),  cmocka_unit_test(test_loss_everywhere),
+        cmocka_unit_test(test_pipeline_fails), cmocka_unit_test(test_loss_is_sticky),
+        cmocka_unit_test(test_hang),           cmocka_unit_test(test_late_signal),
+        cmocka_unit_test(test_decode_replays), cmocka_unit_test(test_segments),
+        cmocka_unit_test(test_engine_loss),    cmocka_unit_test(test_engine_out_of_memory),
     };
     uint32_t devices;
     void *library = count == 2 ? dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL) : NULL;
