@@ -117,6 +117,18 @@ typedef struct hy_kernel {
 
 #define HY_MAX_CANDIDATES 16
 
+/* Adds to a list of at most HY_MAX_CANDIDATES, cheapest first and behind equals; the dearest drops out. */
+static inline void hy_candidate_add(hy_kernel *list, uint32_t *count, const hy_kernel *kernel) {
+    uint32_t place = *count;
+    while (place && list[place - 1].cost > kernel->cost)
+        place--;
+    if (place >= HY_MAX_CANDIDATES) return;
+    if (*count < HY_MAX_CANDIDATES) ++*count;
+    for (uint32_t i = *count - 1; i > place; i--)
+        list[i] = list[i - 1];
+    list[place] = *kernel;
+}
+
 /* The functions of a backend. Preconditions that hal/validate.c checks need no second check below it.
  * Unless said otherwise every function returns HY_E_MEMORY or HY_E_DEVICE besides the errors named. */
 struct hy_backend {

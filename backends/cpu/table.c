@@ -41,21 +41,14 @@ static hy_kernel kernel_of(const cpu_device *device, const cpu_variant *variant,
 
 hy_status cpu_candidates(hy_device *base, const hy_op *op, hy_kernel *out, uint32_t *count) {
     const cpu_device *device = (const cpu_device *)base;
-    uint32_t n = 0;
+    *count = 0;
     for (size_t t = 0; t < HY_COUNT_OF(tables); t++) {
         for (const cpu_variant *v = tables[t]; v->name; v++) {
             if (!fits(device, v, op)) continue;
             const hy_kernel kernel = kernel_of(device, v, op);
-            uint32_t place = n; /* behind all that are not dearer */
-            while (place && out[place - 1].cost > kernel.cost)
-                place--;
-            if (place >= HY_MAX_CANDIDATES) continue;
-            n = HY_MIN(n + 1, HY_MAX_CANDIDATES);
-            memmove(out + place + 1, out + place, (n - 1 - place) * sizeof *out);
-            out[place] = kernel;
+            hy_candidate_add(out, count, &kernel);
         }
     }
-    *count = n;
     return HY_OK;
 }
 

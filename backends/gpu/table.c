@@ -1,6 +1,4 @@
 /* backends/gpu/table.c: from an op to the variants that do it. */
-#include <string.h>
-
 #include "backends/gpu/args.h"
 #include "backends/gpu/layout.h"
 #include "base/num.h"
@@ -43,18 +41,11 @@ static hy_kernel kernel_of(const gpu_device *device, const gpu_variant *variant,
 
 hy_status gpu_candidates(hy_device *base, const hy_op *op, hy_kernel *out, uint32_t *count) {
     const gpu_device *device = (const gpu_device *)base;
-    uint32_t n = 0;
+    *count = 0;
     for (const gpu_variant *v = device->variants; v->name; v++) {
         if (!fits(device, v, op)) continue;
         const hy_kernel kernel = kernel_of(device, v, op);
-        uint32_t place = n; /* behind all that are not dearer */
-        while (place && out[place - 1].cost > kernel.cost)
-            place--;
-        if (place >= HY_MAX_CANDIDATES) continue;
-        n = HY_MIN(n + 1, HY_MAX_CANDIDATES);
-        memmove(out + place + 1, out + place, (n - 1 - place) * sizeof *out);
-        out[place] = kernel;
+        hy_candidate_add(out, count, &kernel);
     }
-    *count = n;
     return HY_OK;
 }
