@@ -251,7 +251,9 @@ static int bench_all(bench *b) {
     for (uint32_t i = 0; i < b->devices; i++)
         cpu |= is_cpu(b->device[i]);
     progress(b, "measuring memory");
-    if (cpu) b->read_bandwidth = probe_read_bandwidth(b->threads, 1u << 30);
+    probe *p = cpu ? probe_new(b->threads, b->e.isa, 1u << 30) : NULL;
+    if (p) b->read_bandwidth = probe_best(p, PROBE_READ);
+    probe_free(p);
     reset_peak_rss();
     progress(b, "");
     if (!b->json) print_header(b);

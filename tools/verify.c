@@ -7,11 +7,12 @@
 #include "backends/registry.h"
 #include "tests/conform/conform.h"
 #include "tools/cli.h"
+#include "tools/verify_bench.h"
 
 typedef struct verify {
-    const char *device, *op, *kernel, *isa, *cases;
+    const char *device, *op, *kernel, *isa, *cases, *type, *shape;
     uint32_t threads;
-    bool quick, verbose, json, table;
+    bool quick, verbose, json, table, bench;
 } verify;
 
 static int open_device(const verify *v, hy_device **out) {
@@ -102,6 +103,10 @@ static int verify_main(int argc, char **argv) {
         {"--isa", CLI_TEXT, &v.isa, "NAME", "highest CPU instruction set to use"},
         {"-t, --threads", CLI_U32, &v.threads, "N", "CPU threads (default: physical cores)"},
         {"--cases", CLI_TEXT, &v.cases, "DIR", "ONNX node cases (.safetensors) instead"},
+        {"--bench", CLI_FLAG, &v.bench, NULL,
+         "instead measure speed, as a share of the machine's peaks"},
+        {"--type", CLI_TEXT, &v.type, "NAME", "--bench: weights or cache of this type only"},
+        {"--shape", CLI_TEXT, &v.shape, "N,N,...", "--bench: this shape; with --op"},
         {"--quick", CLI_FLAG, &v.quick, NULL, "about a tenth of the cases"},
         {"--table", CLI_FLAG, &v.table, NULL, "markdown table of op and kernel"},
         {"-v, --verbose", CLI_FLAG, &v.verbose, NULL, "a line per kernel and case"},
@@ -111,6 +116,19 @@ static int verify_main(int argc, char **argv) {
     int code = cli_parse(argc, argv, "verify [--device ID] [--op OP] [options]", options, NULL,
                          NULL, 0, NULL);
     if (code >= 0) return code;
+    if ((v.type || v.shape) && !v.bench)
+        return cli_fail("verify", 2, "--type and --shape go with --bench");
+    if (v.shape && !v.op) return cli_fail("verify", 2, "--shape without --op");
+    if (v.bench && v.cases) return cli_fail("verify", 2, "give one of --bench and --cases");
+    if (v.bench)
+        return verify_bench(&(verify_bench_options){.device = v.device,
+                                                    .op = v.op,
+                                                    .kernel = v.kernel,
+                                                    .isa = v.isa,
+                                                    .type = v.type,
+                                                    .shape = v.shape,
+                                                    .threads = v.threads,
+                                                    .json = v.json});
     hy_device *device;
     code = open_device(&v, &device);
     if (code) return code;

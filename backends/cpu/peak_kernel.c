@@ -1,0 +1,123 @@
+/* backends/cpu/peak_kernel.c: see peak.h; compiled once per ISA. Chains of sums hide the latency: a core with
+ * two units and a latency of up to six cycles needs twelve. */
+#include <stddef.h>
+
+#include "backends/cpu/peak.h"
+#include "backends/cpu/simd.h"
+
+enum { CHAINS = 14 };
+
+#define UNROLL _Pragma("GCC unroll 16")
+/* The compiler does not know the value any more, and may not drop it. */
+#define OPAQUE(x) __asm__ volatile("" : "+x"(x))
+
+/* ---- floats ---- */
+
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+typedef __m512 lanes_f;
+#define MADD _mm512_fmadd_ps
+#define SPLAT _mm512_set1_ps
+#else
+typedef __m256 lanes_f;
+#define MADD _mm256_fmadd_ps
+#define SPLAT _mm256_set1_ps
+#endif
+#else
+typedef float lanes_f __attribute__((vector_size(16)));
+#define MADD(a, b, c) ((a) * (b) + (c))
+#define SPLAT(x) ((lanes_f){x, x, x, x})
+#endif
+
+static uint64_t peak_f32(uint32_t rounds) {
+    lanes_f sum[CHAINS], x = SPLAT(0.5f), y = SPLAT(1.0f);
+    UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = SPLAT((float)i);
+    for (uint32_t r = 0; r < rounds; r++) {
+        OPAQUE(x);
+        UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = MADD(sum[i], x, y);
+    }
+    UNROLL for (int i = 0; i < CHAINS; i++) OPAQUE(sum[i]);
+    return (uint64_t)rounds * CHAINS * (sizeof(lanes_f) / 4) * 2;
+}
+
+/* ---- bytes ---- */
+
+#if defined(__AVX512VNNI__)
+typedef __m512i lanes_i;
+#define SPLAT_I _mm512_set1_epi8
+#define DOT(sum, a, b) _mm512_dpbusd_epi32(sum, a, b)
+#elif defined(__AVX2__)
+typedef __m256i lanes_i;
+#define SPLAT_I _mm256_set1_epi8
+#define DOT(sum, a, b)                                                                             \
+    _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1)))
+#elif defined(__SSE2__)
+typedef __m128i lanes_i;
+#define SPLAT_I _mm_set1_epi8
+/* Without products of bytes: they are widened on the way in, products of 16 bits are summed. */
+#define DOT(sum, a, b)                                                                             \
+    _mm_add_epi32(_mm_add_epi32(sum, _mm_madd_epi16(_mm_unpacklo_epi8(a, a), b)),                  \
+                  _mm_madd_epi16(_mm_unpackhi_epi8(a, a), b))
+#endif
+
+#ifdef SPLAT_I
+static uint64_t peak_int8(uint32_t rounds) {
+    lanes_i sum[CHAINS], x = SPLAT_I(3), y = SPLAT_I(5);
+    UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = SPLAT_I((char)i);
+    for (uint32_t r = 0; r < rounds; r++) {
+        UNROLL for (int i = 0; i < CHAINS; i++) {
+            OPAQUE(x);
+            sum[i] = DOT(sum[i], x, y);
+        }
+    }
+    UNROLL for (int i = 0; i < CHAINS; i++) OPAQUE(sum[i]);
+    return (uint64_t)rounds * CHAINS * sizeof(lanes_i) * 2;
+}
+#else
+#define peak_int8 NULL
+#endif
+
+#if defined(__AVX512BF16__)
+static uint64_t peak_bf16(uint32_t rounds) {
+    __m512 sum[CHAINS];
+    __m512bh x = (__m512bh)_mm512_set1_epi32(0x3f003f00), y = x;
+    UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_set1_ps((float)i);
+    for (uint32_t r = 0; r < rounds; r++) {
+        OPAQUE(x);
+        UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_dpbf16_ps(sum[i], x, y);
+    }
+    UNROLL for (int i = 0; i < CHAINS; i++) OPAQUE(sum[i]);
+    return (uint64_t)rounds * CHAINS * 32 * 2;
+}
+#else
+#define peak_bf16 NULL
+#endif
+
+/* ---- memory ---- */
+
+#if defined(__AVX512F__)
+typedef __m512i line;
+#elif defined(__AVX2__)
+typedef __m256i line;
+#else
+typedef uint64_t line __attribute__((vector_size(16)));
+#endif
+
+/* From one end to the other: hardware prefetchers like nothing better. */
+static uint64_t peak_read(const void *from, uint64_t bytes) {
+    enum { STEP = 8 };
+    const line *p = from;
+    line sum[STEP];
+    memset(sum, 0, sizeof sum);
+    for (uint64_t i = 0; i < bytes / sizeof(line); i += STEP) {
+        UNROLL for (int k = 0; k < STEP; k++) sum[k] |= p[i + (uint64_t)k];
+    }
+    uint64_t words[sizeof sum / 8], all = 0;
+    memcpy(words, sum, sizeof words);
+    for (size_t i = 0; i < sizeof words / 8; i++)
+        all |= words[i];
+    return all;
+}
+
+extern const cpu_peak CPU_NAME(cpu_peak);
+const cpu_peak CPU_NAME(cpu_peak) = {peak_f32, peak_int8, peak_bf16, peak_read};

@@ -1,0 +1,173 @@
+/* tools/verify_bench.c: see verify_bench.h. */
+#include "tools/verify_bench.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backends/registry.h"
+#include "base/num.h"
+#include "tests/speed/speed.h"
+#include "tools/cli.h"
+#include "tools/probe.h"
+
+enum { ROUNDS = 5, ROUND_NS = 40000000, PROBE_BYTES = 512 << 20 };
+
+typedef struct state {
+    const verify_bench_options *o;
+    hy_device *device;
+    probe *probe;             /* NULL: not a CPU, no peak is known */
+    double peak[PROBE_KINDS]; /* best seen so far */
+    json_t *rows;
+    uint32_t measured;
+} state;
+
+/* What one case did: medians over the rounds. */
+typedef struct result {
+    double seconds, share; /* share of the limit; 0: not known */
+    const char *limit;     /* "read", "int8", ... */
+} result;
+
+static const char *const kind_names[PROBE_KINDS] = {"read", "f32", "int8", "bf16"};
+
+static double pass(state *s, probe_kind kind) {
+    const double rate = s->probe ? probe_pass(s->probe, kind) : 0;
+    s->peak[kind] = HY_MAX(s->peak[kind], rate);
+    return rate;
+}
+
+/* Whose peak the arithmetic of a case is measured against. */
+static probe_kind arithmetic_of(const state *s, const hy_op *op) {
+    if (op->kind != HY_OP_MATMUL && op->kind != HY_OP_GROUPED_MATMUL) return PROBE_F32;
+    const uint32_t w = op->kind == HY_OP_MATMUL ? HY_MATMUL_w : HY_GROUPED_MATMUL_w;
+    const hy_dtype dtype = (hy_dtype)op->operand[w].dtype;
+    if (hy_dtype_get(dtype)->quantized) return PROBE_INT8;
+    return dtype == HY_DTYPE_BF16 && s->peak[PROBE_BF16] > 0 ? PROBE_BF16 : PROBE_F32;
+}
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values) {
+    qsort(values, ROUNDS, sizeof *values, ascending);
+    return values[ROUNDS / 2];
+}
+
+/* The limit of a round is the longer of reading and computing at the peaks seen just before. */
+static hy_status measure(state *s, const speed_case *c, const hy_kernel *kernel, result *out) {
+    const probe_kind arithmetic = arithmetic_of(s, &c->op);
+    double seconds[ROUNDS], share[ROUNDS] = {0};
+    speed_trial *trial;
+    HY_TRY(speed_trial_new(s->device, c, kernel, &trial));
+    hy_status status = HY_OK;
+    *out = (result){.limit = NULL};
+    for (int i = 0; i < ROUNDS && status == HY_OK; i++) {
+        const double read = pass(s, PROBE_READ), compute = pass(s, arithmetic);
+        status = speed_trial_run(trial, ROUND_NS, &seconds[i]);
+        if (status != HY_OK || read <= 0 || compute <= 0) continue;
+        const double reading = c->bytes / read, computing = c->flops / compute;
+        share[i] = HY_MAX(reading, computing) / seconds[i];
+        out->limit = kind_names[reading > computing ? PROBE_READ : arithmetic];
+    }
+    speed_trial_free(trial);
+    if (status != HY_OK) return status;
+    out->seconds = median(seconds);
+    out->share = median(share);
+    return HY_OK;
+}
+
+static void add_row(state *s, const speed_case *c, const hy_kernel *kernel, const result *r) {
+    const double gops = c->flops / r->seconds * 1e-9, gbps = c->bytes / r->seconds * 1e-9;
+    if (!s->o->json) {
+        printf("| %s | %s | %.1f | %.1f | %.1f | ", kernel->name, c->shape, r->seconds * 1e6, gops,
+               gbps);
+        if (r->limit)
+            printf("%s | %.0f %% |\n", r->limit, r->share * 100);
+        else
+            printf("| |\n");
+        fflush(stdout);
+        return;
+    }
+    json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f}", "op",
+                            hy_op_get((hy_op_kind)c->op.kind)->name, "kernel", kernel->name,
+                            "shape", c->shape, "us", r->seconds * 1e6, "flops", c->flops, "bytes",
+                            c->bytes, "gops", gops, "gbps", gbps);
+    if (r->limit) {
+        json_object_set_new(row, "limit", json_string(r->limit));
+        json_object_set_new(row, "share", json_real(r->share));
+    }
+    json_array_append_new(s->rows, row);
+}
+
+static hy_status visit(void *user, const speed_case *c) {
+    state *s = user;
+    hy_kernel kernels[HY_MAX_CANDIDATES];
+    uint32_t count = 0;
+    HY_TRY(s->device->backend->candidates(s->device, &c->op, kernels, &count));
+    for (uint32_t i = 0; i < count; i++) {
+        if (s->o->kernel ? !strstr(kernels[i].name, s->o->kernel) : i > 0) continue;
+        result r;
+        if (!s->o->json && isatty(2)) fprintf(stderr, "%s, %s\r", kernels[i].name, c->shape);
+        const hy_status status = measure(s, c, &kernels[i], &r);
+        if (!s->o->json && isatty(2)) fputs("\033[K", stderr);
+        HY_TRY(status);
+        add_row(s, c, &kernels[i], &r);
+        s->measured++;
+    }
+    return HY_OK;
+}
+
+static void print_head(const state *s) {
+    hy_device_info info;
+    s->device->backend->info(s->device, &info);
+    printf("%s, %s, %u units\n", info.name, info.arch, info.units);
+    if (s->probe) {
+        printf("peaks: read %.1f GB/s, f32 %.0f GFLOP/s, int8 %.0f GOP/s",
+               s->peak[PROBE_READ] * 1e-9, s->peak[PROBE_F32] * 1e-9, s->peak[PROBE_INT8] * 1e-9);
+        if (s->peak[PROBE_BF16] > 0) printf(", bf16 %.0f GFLOP/s", s->peak[PROBE_BF16] * 1e-9);
+        printf(" (measured again with each row)\n");
+    }
+    printf("\n| kernel | shape | us | GOP/s | GB/s | limit | of limit |\n"
+           "| --- | --- | ---: | ---: | ---: | --- | ---: |\n");
+}
+
+static json_t *peaks_json(const state *s) {
+    json_t *peaks = json_object();
+    for (int i = 0; i < PROBE_KINDS; i++)
+        if (s->peak[i] > 0) json_object_set_new(peaks, kind_names[i], json_real(s->peak[i]));
+    return peaks;
+}
+
+static int run(state *s) {
+    for (int i = 0; i < PROBE_KINDS && s->probe; i++)
+        s->peak[i] = probe_best(s->probe, (probe_kind)i);
+    if (!s->o->json) print_head(s);
+    if (speed_cases(s->o->op, s->o->type, s->o->shape, visit, s) != HY_OK)
+        return cli_status("verify");
+    if (!s->measured) return cli_fail("verify", 1, "no kernel was tried");
+    if (s->o->json) {
+        json_t *root = json_pack("{s:o, s:O}", "peaks", peaks_json(s), "rows", s->rows);
+        json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+        putchar('\n');
+        json_decref(root);
+    }
+    return cli_flush("verify");
+}
+
+int verify_bench(const verify_bench_options *o) {
+    state s = {.o = o, .rows = json_array()};
+    const hy_device_params params = {.threads = o->threads, .isa = o->isa};
+    if (hy_device_open(o->device, &params, &s.device) != HY_OK) {
+        json_decref(s.rows);
+        return cli_status("verify");
+    }
+    if (strncmp(o->device, "cpu", 3) == 0) s.probe = probe_new(o->threads, o->isa, PROBE_BYTES);
+    const int code = run(&s);
+    probe_free(s.probe);
+    hy_device_close(s.device);
+    json_decref(s.rows);
+    return code;
+}
