@@ -16,6 +16,7 @@ enum { SHARE = 4 };
 #else
 enum { SHARE = 1 };
 #endif
+enum { AHEAD = 8 }; /* keys asked for at a time, a multiple of 4 */
 
 /* Rows of a cache operand in one tile. */
 typedef struct cache_tile {
@@ -147,7 +148,33 @@ static cache_tile expand(const cache_tile *from, range r, uint32_t columns, uint
         .base = (const char *)to, .step = width * sizeof *to, .dtype = HY_DTYPE_F32};
 }
 
+/* Asks for keys [begin, end) of a tile that is needed soon: pages lie anywhere, and hardware prefetchers stop
+ * at the end of each. */
+static void prefetch(const cache_tile *t, uint32_t begin, uint32_t end) {
+    const char *last = t->base + end * t->step;
+    for (const char *p = t->base + begin * t->step; p < last; p += 64)
+        __builtin_prefetch(p, 0, 2);
+    if (t->scales) __builtin_prefetch(t->scales + begin * t->scale_step, 0, 2);
+}
+
 /* ---- scores -------------------------------------------------------------------------------------- */
+
+/* Columns [i, min(i + 16, end)) of four keys. */
+CPU_INLINE void dot4_columns(uint32_t dtype, int rows, const char *const *row,
+                             const uint16_t *const *scales, uint32_t i, uint32_t end,
+                             const float *q, uint32_t dp, v16 sum[SHARE][4]) {
+    v16 key[4];
+#pragma GCC unroll 4
+    for (int x = 0; x < 4; x++)
+        key[x] = load_kv(dtype, row[x], scales[x], i, end);
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        const v16 query = v16_load(q + (size_t)r * dp + i);
+#pragma GCC unroll 4
+        for (int x = 0; x < 4; x++)
+            sum[r][x] = v16_fma(query, key[x], sum[r][x]);
+    }
+}
 
 /* s[r, 0..3] = q[r] . k[j + 0..3] of `rows` rows; keys at and past `end` repeat the last one. */
 CPU_INLINE void dot4(uint32_t dtype, int rows, const cache_tile *k, uint32_t j, uint32_t end,
@@ -166,19 +193,10 @@ CPU_INLINE void dot4(uint32_t dtype, int rows, const cache_tile *k, uint32_t j, 
         for (int x = 0; x < 4; x++)
             sum[r][x] = v16_zero();
     }
-    for (uint32_t i = 0; i < columns; i += 16) {
-        v16 key[4];
-#pragma GCC unroll 4
-        for (int x = 0; x < 4; x++)
-            key[x] = load_kv(dtype, row[x], scales[x], i, columns);
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            const v16 query = v16_load(q + (size_t)r * dp + i);
-#pragma GCC unroll 4
-            for (int x = 0; x < 4; x++)
-                sum[r][x] = v16_fma(query, key[x], sum[r][x]);
-        }
-    }
+    uint32_t i = 0;
+    for (; i + 16 <= columns; i += 16)
+        dot4_columns(dtype, rows, row, scales, i, i + 16, q, dp, sum);
+    if (i < columns) dot4_columns(dtype, rows, row, scales, i, columns, q, dp, sum);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
         v16_sum4(sum[r], s + r * ATT_TILE);
@@ -190,6 +208,11 @@ CPU_INLINE void dots_of(uint32_t dtype, const cache_tile *k, range keys, uint32_
     for (; r + SHARE <= rows; r += SHARE) {
         for (uint32_t j = keys.begin; j < keys.end; j += 4)
             dot4(dtype, SHARE, k, j, keys.end, columns, q + (size_t)r * dp, dp,
+                 s + (size_t)r * ATT_TILE + j);
+    }
+    for (; SHARE > 2 && r + 2 <= rows; r += 2) {
+        for (uint32_t j = keys.begin; j < keys.end; j += 4)
+            dot4(dtype, 2, k, j, keys.end, columns, q + (size_t)r * dp, dp,
                  s + (size_t)r * ATT_TILE + j);
     }
     for (; r < rows; r++) {
@@ -262,9 +285,10 @@ static float soften(const state *st, uint32_t head, uint32_t t, range keys, uint
 
 /* o[r] = o[r] * factor[r] + sum over the keys in order of s[r, j] * v[j], for columns
  * [i, i + 16 * width) of `rows` rows. */
-CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const cache_tile *v, range keys,
-                            uint32_t i, uint32_t columns, const float *s, const float *factor,
-                            float *o, uint32_t cp) {
+CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const cache_tile *v,
+                            const cache_tile *ahead, range keys, uint32_t i, uint32_t columns,
+                            const float *s, const float *factor, float *o, uint32_t cp) {
+    if (width > 1) columns = i + 16 * (uint32_t)width; /* all there: plain loads */
     v16 sum[SHARE][4];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
@@ -273,6 +297,7 @@ CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const cache_til
             sum[r][x] = v16_mul(v16_load(o + (size_t)r * cp + i + 16 * x), v16_set(factor[r]));
     }
     for (uint32_t j = keys.begin; j < keys.end; j++) {
+        if (ahead && j % AHEAD == 0) prefetch(ahead, j, j + AHEAD);
         const char *row = v->base + j * v->step;
         const uint16_t *scales = dtype == HY_DTYPE_Q8_0 ? v->scales + j * v->scale_step : NULL;
         v16 value[4];
@@ -295,43 +320,46 @@ CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const cache_til
     }
 }
 
-CPU_INLINE void weigh_rows(uint32_t dtype, int rows, const cache_tile *v, range keys,
-                           uint32_t columns, const float *s, const float *factor, float *o,
-                           uint32_t cp) {
+CPU_INLINE void weigh_rows(uint32_t dtype, int rows, const cache_tile *v, const cache_tile *ahead,
+                           range keys, uint32_t columns, const float *s, const float *factor,
+                           float *o, uint32_t cp) {
     uint32_t i = 0;
     for (; i + 64 <= columns; i += 64)
-        weigh_block(dtype, rows, 4, v, keys, i, columns, s, factor, o, cp);
+        weigh_block(dtype, rows, 4, v, i ? NULL : ahead, keys, i, columns, s, factor, o, cp);
     for (; i < columns; i += 16)
-        weigh_block(dtype, rows, 1, v, keys, i, columns, s, factor, o, cp);
+        weigh_block(dtype, rows, 1, v, i ? NULL : ahead, keys, i, columns, s, factor, o, cp);
 }
 
-CPU_INLINE void weigh_of(uint32_t dtype, const cache_tile *v, range keys, uint32_t columns,
-                         uint32_t rows, const float *s, const float *factor, float *o,
-                         uint32_t cp) {
+CPU_INLINE void weigh_of(uint32_t dtype, const cache_tile *v, const cache_tile *ahead, range keys,
+                         uint32_t columns, uint32_t rows, const float *s, const float *factor,
+                         float *o, uint32_t cp) {
     uint32_t r = 0;
     for (; r + SHARE <= rows; r += SHARE)
-        weigh_rows(dtype, SHARE, v, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
+        weigh_rows(dtype, SHARE, v, ahead, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
+                   o + (size_t)r * cp, cp);
+    for (; SHARE > 2 && r + 2 <= rows; r += 2)
+        weigh_rows(dtype, 2, v, ahead, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
                    o + (size_t)r * cp, cp);
     for (; r < rows; r++)
-        weigh_rows(dtype, 1, v, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
+        weigh_rows(dtype, 1, v, ahead, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
                    o + (size_t)r * cp, cp);
 }
 
-/* All rows see the same keys. */
-static void weigh(const cache_tile *v, range keys, uint32_t columns, uint32_t rows, const float *s,
-                  const float *factor, float *o, uint32_t cp) {
+/* All rows see the same keys. ahead: the keys of the tile that comes next, or NULL. */
+static void weigh(const cache_tile *v, const cache_tile *ahead, range keys, uint32_t columns,
+                  uint32_t rows, const float *s, const float *factor, float *o, uint32_t cp) {
     switch (v->dtype) {
     case HY_DTYPE_F32:
-        weigh_of(HY_DTYPE_F32, v, keys, columns, rows, s, factor, o, cp);
+        weigh_of(HY_DTYPE_F32, v, ahead, keys, columns, rows, s, factor, o, cp);
         break;
     case HY_DTYPE_F16:
-        weigh_of(HY_DTYPE_F16, v, keys, columns, rows, s, factor, o, cp);
+        weigh_of(HY_DTYPE_F16, v, ahead, keys, columns, rows, s, factor, o, cp);
         break;
     case HY_DTYPE_BF16:
-        weigh_of(HY_DTYPE_BF16, v, keys, columns, rows, s, factor, o, cp);
+        weigh_of(HY_DTYPE_BF16, v, ahead, keys, columns, rows, s, factor, o, cp);
         break;
     default:
-        weigh_of(HY_DTYPE_Q8_0, v, keys, columns, rows, s, factor, o, cp);
+        weigh_of(HY_DTYPE_Q8_0, v, ahead, keys, columns, rows, s, factor, o, cp);
         break;
     }
 }
@@ -344,8 +372,8 @@ static range keys_of(range seen, range tile) {
     return r.begin < r.end ? (range){r.begin - tile.begin, r.end - tile.begin} : (range){0, 0};
 }
 
-/* Adds one tile to the span's m, l, o of every row of the item. */
-static void add_tile(state *st, const item *it, const range *seen, range tile) {
+/* Adds one tile to the span's m, l, o of every row of the item. Reading goes on to position `end`. */
+static void add_tile(state *st, const item *it, const range *seen, range tile, uint32_t end) {
     const att_shape *s = &st->shape;
     const uint32_t tokens = it->end - it->begin, rows = tokens * it->heads;
     range keys[ATT_ROWS], all = {0, 0};
@@ -356,13 +384,20 @@ static void add_tile(state *st, const item *it, const range *seen, range tile) {
     }
     if (all.begin >= all.end) return;
     const range read = {all.begin & ~3u, all.end};
-    cache_tile k, v;
+    cache_tile k, v, next_k = {.base = NULL};
     if (!open_tile(st->call, HY_ATTENTION_k_cache, it, tile.begin, &k) ||
         !open_tile(st->call, HY_ATTENTION_v_cache, it, tile.begin, &v))
         return;
     const bool direct = rows <= SHARE;
+    if (direct && tile.end < end &&
+        !open_tile(st->call, HY_ATTENTION_k_cache, it, tile.end, &next_k))
+        next_k.base = NULL;
     if (!direct && k.dtype != HY_DTYPE_F32) k = expand(&k, read, s->d, s->dp, st->tile);
-    dots(&k, read, s->d, st->q, s->dp, rows, st->s);
+    for (range part = {read.begin, 0}; part.begin < read.end; part.begin = part.end) {
+        part.end = HY_MIN(part.begin + AHEAD, read.end);
+        if (direct) prefetch(&v, part.begin, part.end);
+        dots(&k, part, s->d, st->q, s->dp, rows, st->s);
+    }
     for (uint32_t r = 0; r < rows; r++) {
         const uint32_t i = r / it->heads;
         if (keys[i].begin < keys[i].end)
@@ -376,8 +411,8 @@ static void add_tile(state *st, const item *it, const range *seen, range tile) {
             next++;
         const size_t r = (size_t)i * it->heads;
         if (keys[i].begin < keys[i].end)
-            weigh(&v, keys[i], s->c, (next - i) * it->heads, st->s + r * ATT_TILE, factor + r,
-                  st->o + r * s->cp, s->cp);
+            weigh(&v, direct && next_k.base ? &next_k : NULL, keys[i], s->c, (next - i) * it->heads,
+                  st->s + r * ATT_TILE, factor + r, st->o + r * s->cp, s->cp);
     }
 }
 
@@ -395,7 +430,7 @@ static void run_span(state *st, const item *it, const range *seen, range span) {
     memset(st->o, 0, (size_t)rows * s->cp * sizeof *st->o);
     for (uint32_t p = all.begin; p < all.end;) {
         const range tile = tile_at(s, p);
-        add_tile(st, it, seen, tile);
+        add_tile(st, it, seen, tile, all.end);
         p = tile.end;
     }
 }
