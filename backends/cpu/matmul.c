@@ -134,7 +134,7 @@ static float cost(const hy_op *op, float rate) {
     const hy_dtype w = (hy_dtype)op->operand[cpu_weight_operand(op)].dtype;
     const float per_us = hy_dtype_get(w)->quantized ? rate : rate * 0.35f;
     const float work = (float)hy_op_flops(op) / per_us, moved = (float)hy_op_bytes(op) / 20e3f;
-    return work > moved ? work : moved + 0.1f * work;
+    return work > moved ? work + 0.1f * moved : moved + 0.1f * work;
 }
 
 /* A barrier and the wait for the slowest in it. */

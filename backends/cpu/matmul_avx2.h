@@ -202,6 +202,7 @@ CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const
     for (uint64_t i = k; i < k + length; i++) {
         MM_UNROLL for (int l = 0; l < lanes; l++) {
             const uint64_t at = i + (uint64_t)l * MM_CHUNK;
+            if (lanes > 1) ask_ahead(dtype, panel, at + MM_AHEAD);
             const uint16_t *half = (const uint16_t *)(const void *)panel + 16 * at;
             const v16 w = dtype == HY_DTYPE_F32
                               ? v16_load((const float *)(const void *)panel + 16 * at)

@@ -165,15 +165,6 @@ CPU_INLINE __m512 plain_16(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
     return dtype == HY_DTYPE_F16 ? v16_load_f16(p) : v16_load_bf16(p);
 }
 
-/* Several streams at a time are more than hardware prefetchers follow. Lines hold two rows of halves. */
-enum { MM_AHEAD = 8 * MM_CHUNK };
-CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
-    if (dtype == HY_DTYPE_F32)
-        __builtin_prefetch(panel + 64 * k, 0, 2);
-    else if (k % 2 == 0)
-        __builtin_prefetch(panel + 32 * k, 0, 2);
-}
-
 /* `lanes` chunks of `length` k side by side (they add up independently), from k on. */
 CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
                              const float *x, uint64_t k, uint32_t length, __m512 *acc) {

@@ -151,6 +151,15 @@ CPU_INLINE void block_scales(mm_format f, const uint8_t *header, mm_scales *out)
         scales_q4_k(header, d, dmin, out);
 }
 
+/* Several streams at a time are more than hardware prefetchers follow. Lines hold two rows of halves. */
+enum { MM_AHEAD = 8 * MM_CHUNK };
+CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
+    if (dtype == HY_DTYPE_F32)
+        __builtin_prefetch(panel + 64 * k, 0, 2);
+    else if (k % 2 == 0)
+        __builtin_prefetch(panel + 32 * k, 0, 2);
+}
+
 #if defined(__AVX512VNNI__)
 #include "backends/cpu/matmul_avx512.h"
 #elif defined(__AVX2__)
