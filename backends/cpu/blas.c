@@ -157,7 +157,7 @@ static void run(cpu_call *call, uint32_t worker, uint32_t workers) {
                 const float *z =
                     c + (uint64_t)t * columns + (group - g) * job.panels.units * CPU_PANEL;
                 cpu_mm_finish(&job, finisher, &e, z, job.panels.units > 1 ? z + CPU_PANEL : NULL,
-                              group, t);
+                              group, t, 1);
             }
     }
 }

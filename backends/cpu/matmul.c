@@ -91,9 +91,8 @@ static void run_block(const mm_job *job, const uint8_t *tiles, uint64_t g, uint6
                       uint32_t first, uint32_t last) {
     for (; g < g_end; g++) {
         const uint8_t *panels = cpu_mm_group_panels(job, 0, (uint32_t)g);
-        for (uint32_t t = first; t < last; t += job->widest)
-            cpu_mm_multiply_panels(job, panels, 0, (uint32_t)g, tiles + t * job->column_bytes, t,
-                                   HY_MIN(last - t, job->widest));
+        cpu_mm_multiply_tiles(job, panels, 0, (uint32_t)g, tiles + first * job->column_bytes, first,
+                              last);
     }
 }
 
@@ -111,7 +110,7 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
         run_block(&job, tiles, begin, end, 0, rows);
         return;
     }
-    const uint64_t fit = HY_MAX(MM_X_BLOCK_BYTES / (job.widest * job.column_bytes), 1);
+    const uint64_t fit = HY_MAX(MM_X_BLOCK_BYTES / (job.widest * job.column_bytes), MM_MIN_TILES);
     const uint64_t blocks = hy_div_up(count, fit),
                    per_block = hy_div_up(count, blocks) * job.widest;
     const uint64_t wanted =

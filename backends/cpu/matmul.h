@@ -3,18 +3,19 @@
  * ONE ORDER OF ADDITIONS. An output element is a function of its weight row and its activation row alone:
  * not of the batch, not of how work is split, not of the ISA. With all operations in float32:
  *
- *   z = 0; for each chunk of consecutive k in order (64 k of float weights, 1024 k of block formats, the
+ *   z = 0; for each chunk of consecutive k in order (64 k of float weights, 512 k of block formats, the
  *   last may be shorter): p = 0; what is below, in order of k; z = z + p. Chunks keep the error of long
  *   sums of one sign small.
  *   float weights: p = fma(w[k], x[k], p)
- *   block formats: x as a8 blocks of 32 (scale xs); sub-blocks of 32 k, or of 16 k for q2_k, q3_k, q6_k;
- *   v are a sub-block's integers as the format defines them (q4_0: nibble - 8, iq4: code
- *   book values, mxfp4: doubled e2m1, q2_k, q4_k, q5_k and the _1 formats: unsigned), q those of a8:
- *     isum = sum of v q (exact)            p = fma(isum, a * xs, p)
- *     with minima: xsum = sum of q (exact)  then p = fma(b, xs * xsum, p)
- *   a and b are the sub-block's scale and offset, exact in float32:
- *     q4_0 q5_0 q8_0 iq4_nl: a = d          q4_1 q5_1: a = d, b = m       mxfp4: a = 2^(e - 128)
- *     q4_k q5_k: a = d sc, b = -(dmin mn)   q2_k: the same per 16         q3_k q6_k iq4_xs: a = d sc
+ *   block formats: x as a8 blocks of 32 (scale xs), q its integers; per 32 k, v the weights' integers as
+ *   the format defines them (q4_0: nibble - 8, iq4: code book values, mxfp4: doubled e2m1, q2_k, q4_k,
+ *   q5_k and the _1 formats: unsigned), sc the integer scales of 16 k in q2_k and q3_k, else 1:
+ *     isum = sum of sc v q (exact)          p = fma(isum, a * xs, p)
+ *     with minima: xsum = sum of q (exact)  then p = fma(b, xs * xsum, p); q2_k: twice, per 16 k
+ *     q6_k: isum, a per 16 k; instead       t = isum0 * a0; t = fma(isum1, a1, t); p = fma(t, xs, p)
+ *   a and b are scale and offset, exact in float32:
+ *     q4_0 q5_0 q8_0 iq4_nl q3_k: a = d   q4_1 q5_1: a = d, b = m       mxfp4: a = 2^(e - 128)
+ *     q4_k q5_k: a = d sc, b = -(dmin mn) q2_k: a = d, b = -(dmin mn)   q6_k iq4_xs: a = d sc
  *   epilogue: z + bias, act, * up, * scale, softcap, + residual, one rounding each, in that order. */
 #ifndef HY_CPU_MATMUL_H
 #define HY_CPU_MATMUL_H
@@ -23,20 +24,31 @@
 #include "backends/cpu/panel.h"
 
 enum {
-    MM_MAX_WIDTH = 12,    /* columns of the widest tile of any ISA */
-    MM_WIDTHS = 6,        /* different tile widths of one ISA at most */
-    MM_CHUNK = 64,        /* k after which float weights' partial sums are added up */
-    MM_BLOCK_CHUNK = 1024 /* the same for block formats; a multiple of every block */
+    MM_MAX_WIDTH = 12,   /* columns of the widest tile of any ISA */
+    MM_WIDTHS = 6,       /* different tile widths of one ISA at most */
+    MM_CHUNK = 64,       /* k after which float weights' partial sums are added up */
+    MM_BLOCK_CHUNK = 512 /* the same for block formats; a multiple of every block */
 };
 
 /* A tile is `width` activation rows, interleaved for one pass over a panel; columns past the rows there
  * are hold zeros. For float weights: float32 [k][width]. For block formats, per 32 k:
- *   int8 q [width][32]; float32 scale [width]; aux [width] (two such fields where sub-blocks have 16 k):
- *   the term that a sub-block's sum of unsigned products needs: int32 -offset * xsum, or with minima
- *   float32 xs * xsum. */
+ *   int8 q [width][32]; float32 scale [width]; aux [width] (q2_k, q3_k, q6_k: two such fields):
+ *   what sums of products with unsigned weights need: with minima float32 xs * xsum, else int32 as the ISA
+ *   wants it, such as -offset * xsum. */
 
 /* Multiplies one panel with one tile: z [width][16]. */
 typedef void (*mm_micro)(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z);
+
+/* A chunk of a panel of a block format, unpacked once for many tiles; small enough for the first-level
+ * cache together with the tile's part. */
+typedef struct mm_unpacked {
+    uint8_t w[MM_BLOCK_CHUNK * CPU_PANEL];   /* [k / 4][16 rows][4], unsigned */
+    float a[MM_BLOCK_CHUNK / 16][CPU_PANEL]; /* [k / 32][row], q6_k [k / 16] */
+    float b[MM_BLOCK_CHUNK / 16][CPU_PANEL]; /* [k / 32], q2_k [k / 16] */
+} __attribute__((aligned(64))) mm_unpacked;
+
+/* Adds one chunk (k elements) times the tile's part to z [width][16]. */
+typedef void (*mm_wide)(const mm_unpacked *chunk, const uint8_t *tile, uint32_t k, float *z);
 
 /* What is done to a dot product on its way out. */
 typedef struct mm_epilogue {
@@ -47,18 +59,28 @@ typedef struct mm_epilogue {
     uint32_t out_dtype, residual_dtype;
 } mm_epilogue;
 
+/* Where outputs go: the address of output `first` of the first row, bytes from row to row. */
+typedef struct mm_place {
+    void *out;
+    const void *residual; /* or NULL */
+    uint64_t out_stride, residual_stride;
+} mm_place;
+
 /* The functions of one ISA. */
 typedef struct mm_kernels {
-    uint32_t width[MM_WIDTHS]; /* ascending, then 0 */
-    mm_micro micro[HY_DTYPE_COUNT][MM_WIDTHS];
+    uint32_t width[MM_WIDTHS];                 /* ascending, then 0 */
+    mm_micro micro[HY_DTYPE_COUNT][MM_WIDTHS]; /* NULL: only `wide` has this width */
+    /* Block formats of ISAs for which it pays; NULL: there are none. k <= MM_BLOCK_CHUNK, whole blocks. */
+    void (*unpack[HY_DTYPE_COUNT])(const uint8_t *panel, uint32_t k, mm_unpacked *out);
+    mm_wide wide[HY_DTYPE_COUNT][MM_WIDTHS];
     /* Fills column `column` of a tile of `width` for k in [begin, end), multiples of 32 but for the end;
      * row: activations of dtype x (NULL: zeros). */
     void (*fill)(hy_dtype weights, hy_dtype x, const void *row, uint32_t begin, uint32_t end,
                  uint32_t width, uint32_t column, uint8_t *tile);
-    /* Finishes outputs [first, first + count), count <= 16, of one row: z and, with glu, up: 16 sums
-     * each; out and residual (or NULL): address of output `first`. */
+    /* Finishes outputs [first, first + count), count <= 16, of `rows` rows: z and, with glu, up: [row][16]
+     * sums. */
     void (*finish)(const mm_epilogue *e, const float *z, const float *up, uint32_t first,
-                   uint32_t count, void *out, const void *residual);
+                   uint32_t count, uint32_t rows, const mm_place *to);
     /* float row -> a8 blocks [k / 32], bits as hy_quantize_row. */
     void (*quantize)(hy_dtype x, const void *row, uint32_t k, void *out);
 } mm_kernels;

@@ -1,12 +1,12 @@
 /* backends/cpu/matmul_avx2.h: panels times tiles with AVX2; included by matmul_kernel.c alone.
  *
  * One register holds 8 rows x 4 k; vpmaddubsw multiplies unsigned weights with int8 of one column into
- * 16-bit sums of two, of which as many are added as fit before vpmaddwd widens them: all exact. Signed
- * byte weights give their sign to the activations. Tiles of 4 go over the panel once per 8 rows, smaller
+ * 16-bit sums of two, of which as many are added as fit before vpmaddwd widens them, with the integer
+ * scales of formats that have some: all exact. Signed byte weights give their sign to the activations. Tiles of 4 go over the panel once per 8 rows, smaller
  * ones once for all 16. */
 
 /* Signed byte weights stay as they are. */
-enum { MM_BYTE_OFFSET = 0 };
+enum { MM_BYTE_OFFSET = 0, MM_Q3_OFFSET = 0 };
 #define MM_WIDTH_LIST 1, 2, 4
 #define MM_EACH_WIDTH(F, ...) F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4)
 #define MM_UNROLL _Pragma("GCC unroll 16")
@@ -102,34 +102,113 @@ CPU_INLINE __m256i broadcast(const uint8_t *p) {
     return _mm256_set1_epi32((int32_t)load_u32(p));
 }
 
-/* One sub-block of 16 or 32 k for 8 rows. */
-CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const uint8_t *x, int half,
-                          int high, __m256 a, __m256 b, __m256 *acc) {
-    const uint8_t *scale = x + n * 32, *aux = scale + 4 * n * (1 + half);
-    const int groups = f.split ? 4 : 8, most = sums_in_16_bits(f.dtype);
-    const int run = most < groups ? most : groups;
+/* dot[c] += the sums over 32 k. */
+CPU_INLINE void whole_dots(mm_format f, const int n, const uint8_t *sub, const uint8_t *x, int high,
+                           __m256i *dot) {
+    const int most = sums_in_16_bits(f.dtype);
     const __m256i ones = _mm256_set1_epi16(1);
-    __m256i dot[4], sum[4];
-    MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
-        f.minima ? _mm256_setzero_si256() : broadcast(aux + 4 * c);
-    MM_UNROLL for (int i = 0; i < groups; i++) {
-        const int g = f.split ? 4 * half + i : f.dtype == HY_DTYPE_Q8_0 ? i : i / 2 + i % 2 * 4;
+    __m256i sum[4];
+    MM_UNROLL for (int i = 0; i < 8; i++) {
+        const int g = f.dtype == HY_DTYPE_Q8_0 ? i : i / 2 + i % 2 * 4;
         const __m256i w = group(f, sub, g, high);
         const __m256i size = signed_weights(f.dtype) ? _mm256_abs_epi8(w) : w;
         MM_UNROLL for (int c = 0; c < n; c++) {
             const __m256i q = broadcast(x + c * 32 + 4 * g);
             const __m256i product =
                 _mm256_maddubs_epi16(size, signed_weights(f.dtype) ? _mm256_sign_epi8(q, w) : q);
-            sum[c] = i % run ? _mm256_add_epi16(sum[c], product) : product;
-            if (i % run == run - 1)
+            sum[c] = i % most ? _mm256_add_epi16(sum[c], product) : product;
+            if (i % most == most - 1)
                 dot[c] = _mm256_add_epi32(dot[c], _mm256_madd_epi16(sum[c], ones));
         }
     }
+}
+
+/* 8 rows' scales of one half as pairs of equal int16. */
+CPU_INLINE __m256i scale_pairs(const int8_t *sc) {
+    const __m256i v = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)sc));
+    return _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa);
+}
+
+/* q2_k, q3_k: dot[c] += the scaled sums over 32 k; sc: two halves of [16 rows], the 8 rows' part. */
+CPU_INLINE void scaled_dots(mm_format f, const int n, const uint8_t *sub, const uint8_t *x,
+                            int high, const int8_t *sc, __m256i *dot) {
+    const uint8_t *pair =
+        x + n * 40; /* q3_k: the halves' offsets, each into one of two 16-bit sums */
+    __m256i sum[4];
+    MM_UNROLL for (int i = 0; i < 8; i++) {
+        const __m256i w = group(f, sub, i, high);
+        MM_UNROLL for (int c = 0; c < n; c++) {
+            const __m256i product = _mm256_maddubs_epi16(w, broadcast(x + c * 32 + 4 * i));
+            if (i % 4)
+                sum[c] = _mm256_add_epi16(sum[c], product);
+            else if (f.dtype == HY_DTYPE_Q3_K)
+                sum[c] = _mm256_add_epi16(
+                    product, _mm256_set1_epi32((int32_t)(i ? load_u32(pair + 4 * c) >> 16
+                                                           : load_u32(pair + 4 * c) & 0xffffu)));
+            else
+                sum[c] = product;
+            if (i % 4 == 3)
+                dot[c] = _mm256_add_epi32(
+                    dot[c], _mm256_madd_epi16(sum[c], scale_pairs(sc + i / 4 * CPU_PANEL)));
+        }
+    }
+}
+
+/* q6_k: dot[c] = the sums over one half, groups [g, g + 4). */
+CPU_INLINE void half_dots(mm_format f, const int n, const uint8_t *sub, const uint8_t *x, int high,
+                          int g, __m256i *dot) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i sum[4];
+    MM_UNROLL for (int c = 0; c < n; c++) dot[c] = broadcast(x + n * (36 + g) + 4 * c);
+    MM_UNROLL for (int i = g; i < g + 4; i++) {
+        const __m256i w = group(f, sub, i, high);
+        MM_UNROLL for (int c = 0; c < n; c++) {
+            const __m256i product = _mm256_maddubs_epi16(w, broadcast(x + c * 32 + 4 * i));
+            sum[c] = i % 2 ? _mm256_add_epi16(sum[c], product) : product;
+            if (i % 2) dot[c] = _mm256_add_epi32(dot[c], _mm256_madd_epi16(sum[c], ones));
+        }
+    }
+}
+
+/* q6_k: one sub-block for 8 rows; a: of its halves. */
+CPU_INLINE void halves_block(mm_format f, const int n, const uint8_t *sub, const uint8_t *x,
+                             int high, const float (*a)[CPU_PANEL], __m256 *acc) {
+    __m256i dot[4];
+    __m256 t[4];
+    half_dots(f, n, sub, x, high, 0, dot);
+    MM_UNROLL for (int c = 0; c < n; c++) t[c] =
+        _mm256_mul_ps(_mm256_cvtepi32_ps(dot[c]), _mm256_load_ps(a[0] + 8 * high));
+    half_dots(f, n, sub, x, high, 4, dot);
     MM_UNROLL for (int c = 0; c < n; c++) {
-        const __m256 s = _mm256_mul_ps(a, _mm256_castsi256_ps(broadcast(scale + 4 * c)));
-        acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[c]), s, acc[c]);
-        if (f.minima)
-            acc[c] = _mm256_fmadd_ps(b, _mm256_castsi256_ps(broadcast(aux + 4 * c)), acc[c]);
+        t[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[c]), _mm256_load_ps(a[1] + 8 * high), t[c]);
+        acc[c] = _mm256_fmadd_ps(t[c], _mm256_castsi256_ps(broadcast(x + n * 32 + 4 * c)), acc[c]);
+    }
+}
+
+/* One sub-block for 8 rows. */
+CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const uint8_t *x, int high,
+                          const mm_scales *scales, int s, __m256 *acc) {
+    const uint8_t *scale = x + n * 32, *aux = scale + 4 * n;
+    if (f.dtype == HY_DTYPE_Q6_K) {
+        halves_block(f, n, sub, x, high, scales->a + 2 * s, acc);
+        return;
+    }
+    const __m256 a = _mm256_load_ps(scales->a[s] + 8 * high);
+    __m256i dot[4];
+    MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
+        f.minima || f.split ? _mm256_setzero_si256() : broadcast(aux + 4 * c);
+    if (f.split)
+        scaled_dots(f, n, sub, x, high, scales->sc[2 * s] + 8 * high, dot);
+    else
+        whole_dots(f, n, sub, x, high, dot);
+    MM_UNROLL for (int c = 0; c < n; c++) {
+        const __m256 size = _mm256_mul_ps(a, _mm256_castsi256_ps(broadcast(scale + 4 * c)));
+        acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[c]), size, acc[c]);
+    }
+    MM_UNROLL for (int h = 0; f.minima && h <= f.split; h++) {
+        const __m256 b = _mm256_load_ps(scales->b[f.split ? 2 * s + h : s] + 8 * high);
+        MM_UNROLL for (int c = 0; c < n; c++) acc[c] =
+            _mm256_fmadd_ps(b, _mm256_castsi256_ps(broadcast(aux + 4 * (n * h + c))), acc[c]);
     }
 }
 
@@ -138,20 +217,15 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
 CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const int first, const int count,
                                        const uint8_t *panel, const uint8_t *tile, uint32_t blocks,
                                        __m256 (*acc)[4]) {
-    const uint64_t step = (uint64_t)n * (f.split ? 44 : 40);
+    const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
     for (; blocks; blocks--) {
         mm_scales scales;
         block_scales(f, panel, &scales);
         const uint8_t *sub = panel + f.header;
         for (int s = 0; s < f.subs; s++) {
-            MM_UNROLL for (int half = 0; half <= f.split; half++) {
-                MM_FORGET();
-                const int at = f.split ? 2 * s + half : s;
-                MM_UNROLL for (int h = first; h < first + count; h++)
-                    sub_block(f, n, sub, tile, half, h, _mm256_load_ps(scales.a[at] + 8 * h),
-                              f.minima ? _mm256_load_ps(scales.b[at] + 8 * h) : _mm256_setzero_ps(),
-                              acc[h - first]);
-            }
+            MM_FORGET();
+            MM_UNROLL for (int h = first; h < first + count; h++)
+                sub_block(f, n, sub, tile, h, &scales, s, acc[h - first]);
             tile += step;
             sub += f.sub;
         }
@@ -173,7 +247,7 @@ CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int
         MM_UNROLL for (int i = 0; i < count * n; i++) acc[i / n][i % n] = _mm256_setzero_ps();
         panel =
             chunk_blocks(f, n, first, count, panel, tile, length / (32u * (uint32_t)f.subs), acc);
-        tile += (uint64_t)length / 32 * (uint64_t)n * (f.split ? 44 : 40);
+        tile += (uint64_t)n * mm_column_bytes(f.dtype, length);
         MM_UNROLL for (int i = 0; i < count * n; i++) {
             float *out = z + 16 * (i % n) + 8 * (i / n);
             _mm256_storeu_ps(out, _mm256_add_ps(_mm256_loadu_ps(out), acc[i / n][i % n]));

@@ -1,15 +1,20 @@
 /* backends/cpu/matmul_avx512.h: panels times tiles with AVX-512 VNNI; included by matmul_kernel.c alone.
  *
  * One register holds 16 rows x 4 k of unsigned weights; vpdpbusd multiplies them with four int8 of one
- * column, broadcast from the tile. A tile of 12 columns needs 12 sums, 12 float accumulators and five
- * others of the 32 registers, and makes 12 products of each unpacked register. Weights that are signed
- * bytes by nature are stored 128 higher in the register; the tile's aux takes that back. */
+ * column, broadcast from the tile. A tile of up to 8 columns unpacks as it goes; for more a chunk of
+ * the panel is unpacked once, to the first-level cache, and multiplied with one tile after the other. A
+ * tile of 12 columns needs 12 sums, 12 float accumulators and four others of the 32 registers. Weights
+ * that are signed bytes by nature are stored 128 higher in the register; the tile's aux takes that back.
+ * q2_k and q3_k chunks are multiplied with their integer scales while they are unpacked: that fits a
+ * byte, and so they have one sum per 32 k like the others. */
 
-/* How far signed byte weights are raised. */
-enum { MM_BYTE_OFFSET = 128 };
+/* How far signed byte weights are raised, and the products of q3_k weights and scales, -124 to 128. */
+enum { MM_BYTE_OFFSET = 128, MM_Q3_OFFSET = 127 };
 #define MM_WIDTH_LIST 1, 2, 4, 8, 12
-#define MM_EACH_WIDTH(F, ...)                                                                      \
-    F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4) F(__VA_ARGS__, 8) F(__VA_ARGS__, 12)
+#define MM_EACH_NARROW(F, ...)                                                                     \
+    F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4) F(__VA_ARGS__, 8)
+#define MM_EACH_WIDTH(F, ...) MM_EACH_NARROW(F, __VA_ARGS__) F(__VA_ARGS__, 12)
+enum { MM_NARROW = 8 }; /* columns that unpack as they go */
 #define MM_UNROLL _Pragma("GCC unroll 16")
 /* What was loaded before is loaded again after: registers are for sums, not for values that two
  * sub-blocks or two chunks share. */
@@ -39,11 +44,11 @@ CPU_INLINE __m512i pair_at(const uint8_t *pairs, int g, int to) {
     return moved;
 }
 
-/* Sets `bit` where the bits plane has 1 for group g. */
-CPU_INLINE __m512i add_bit(__m512i v, const uint8_t *bits, int g, int bit) {
+/* v + more where the bits plane has 1 for group g. */
+CPU_INLINE __m512i add_where(__m512i v, const uint8_t *bits, int g, __m512i more) {
     uint64_t word;
     memcpy(&word, bits + 8 * g, sizeof word);
-    return _mm512_mask_add_epi8(v, _cvtu64_mask64(word), v, _mm512_set1_epi8((char)bit));
+    return _mm512_mask_add_epi8(v, _cvtu64_mask64(word), v, more);
 }
 
 /* Weights of group g (k 4g .. 4g + 3 of 32) of a sub-block, unsigned. */
@@ -52,7 +57,8 @@ CPU_INLINE __m512i group(mm_format f, const uint8_t *sub, int g) {
         return _mm512_xor_si512(load_64(sub + 64 * g), _mm512_set1_epi8((char)0x80));
     if (f.dtype == HY_DTYPE_Q2_K) return _mm512_and_si512(pair_at(sub, g, 0), _mm512_set1_epi8(3));
     if (f.dtype == HY_DTYPE_Q3_K)
-        return add_bit(_mm512_and_si512(pair_at(sub, g, 0), _mm512_set1_epi8(3)), sub + 128, g, 4);
+        return add_where(_mm512_and_si512(pair_at(sub, g, 0), _mm512_set1_epi8(3)), sub + 128, g,
+                         _mm512_set1_epi8(4));
     const __m512i both = load_64(sub + g % 4 * 64);
     const __m512i nibble =
         _mm512_and_si512(g < 4 ? both : _mm512_srli_epi16(both, 4), _mm512_set1_epi8(15));
@@ -60,7 +66,7 @@ CPU_INLINE __m512i group(mm_format f, const uint8_t *sub, int g) {
     case HY_DTYPE_Q5_0:
     case HY_DTYPE_Q5_1:
     case HY_DTYPE_Q5_K:
-        return add_bit(nibble, sub + 256, g, 16);
+        return add_where(nibble, sub + 256, g, _mm512_set1_epi8(16));
     case HY_DTYPE_Q6_K: /* (pair & 0x30) | nibble */
         return _mm512_ternarylogic_epi32(pair_at(sub + 256, g, 4), _mm512_set1_epi8(0x30), nibble,
                                          0xea);
@@ -84,58 +90,234 @@ CPU_INLINE __m512 single_scale(mm_format f, const uint8_t *header) {
         _mm512_mask_mov_epi32(normal, _mm512_cmple_epu32_mask(e, one), tiny));
 }
 
-/* One sub-block of 16 or 32 k: groups [first, first + count). */
-CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const uint8_t *x, int half,
-                          __m512 a, __m512 b, __m512 *acc) {
-    const uint8_t *scale = x + n * 32, *aux = scale + 4 * n * (1 + half);
-    const int groups = f.split ? 4 : 8;
-    __m512i dot[MM_MAX_WIDTH];
-    MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
-        f.minima ? _mm512_setzero_si512() : _mm512_set1_epi32((int32_t)load_u32(aux + 4 * c));
-    MM_UNROLL for (int i = 0; i < groups; i++) {
-        /* low and high nibbles of one load follow each other */
-        const int g = f.split ? 4 * half + i : f.dtype == HY_DTYPE_Q8_0 ? i : i / 2 + i % 2 * 4;
-        const __m512i w = group(f, sub, g);
-        MM_UNROLL for (int c = 0; c < n; c++) dot[c] = _mm512_dpbusd_epi32(
-            dot[c], w, _mm512_set1_epi32((int32_t)load_u32(x + c * 32 + 4 * g)));
+/* Four bytes, or a float, to all lanes. */
+CPU_INLINE __m512i broadcast(const uint8_t *p) {
+    return _mm512_set1_epi32((int32_t)load_u32(p));
+}
+
+/* acc += dot * a * scale, + b * aux for each of the `minima` (0, 1, 2) terms; columns [first, first + count)
+ * of the `n` of a tile, x: its 32 k. */
+CPU_INLINE void add_sums(const int minima, const int n, const int first, const int count,
+                         const uint8_t *x, __m512 a, const __m512 *b, const __m512i *dot,
+                         __m512 *acc) {
+    const uint8_t *scale = x + n * 32, *aux = scale + 4 * n;
+    MM_UNROLL for (int c = 0; c < count; c++) {
+        const __m512 s = _mm512_mul_ps(a, _mm512_castsi512_ps(broadcast(scale + 4 * (first + c))));
+        acc[first + c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[c]), s, acc[first + c]);
+        MM_UNROLL for (int h = 0; h < minima; h++) acc[first + c] = _mm512_fmadd_ps(
+            b[h], _mm512_castsi512_ps(broadcast(aux + 4 * (n * h + first + c))), acc[first + c]);
     }
+}
+
+/* ---- few columns: unpacked on the way ---- */
+
+/* Memory goes on while several columns are multiplied, further ahead than hardware looks. */
+enum { MM_AHEAD_BYTES = 3072, MM_ASKING = 4 /* columns */ };
+CPU_INLINE void ask_for(const uint8_t *panel, int bytes) {
+    MM_UNROLL for (int i = 0; i < bytes; i += 64)
+        __builtin_prefetch(panel + MM_AHEAD_BYTES + i, 0, 3);
+}
+
+/* Sums over 32 k; low and high nibbles of one load follow each other. */
+CPU_INLINE void packed_dots(mm_format f, const int n, const uint8_t *sub, const uint8_t *x,
+                            __m512i *dot) {
+    MM_UNROLL for (int i = 0; i < 8; i++) {
+        const int at = f.dtype == HY_DTYPE_Q8_0 ? i : i / 2 + i % 2 * 4;
+        const __m512i w = group(f, sub, at);
+        MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
+            _mm512_dpbusd_epi32(dot[c], w, broadcast(x + c * 32 + 4 * at));
+    }
+}
+
+/* One sub-block of a format without scales of 16 k. */
+CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const uint8_t *x, __m512 a,
+                          __m512 b, __m512 *acc) {
+    __m512i dot[MM_NARROW];
+    MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
+        f.minima ? _mm512_setzero_si512() : broadcast(x + n * 36 + 4 * c);
+    packed_dots(f, n, sub, x, dot);
+    add_sums(f.minima, n, 0, n, x, a, &b, dot, acc);
+}
+
+/* 16 rows' bytes as int32. */
+CPU_INLINE __m512i bytes_16(const uint8_t *p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* q3_k: scales 4 q .. 4 q + 3 of 16 rows as bytes, 32 higher. */
+CPU_INLINE __m512i scale_words(const uint8_t *header, int q) {
+    const __m512i low = _mm512_srli_epi32(load_64(header + 32 + q % 2 * 64), (unsigned)q / 2 * 4);
+    const __m512i top = _mm512_srli_epi32(load_64(header + 160), 2 * (unsigned)q);
+    return _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi8(15)),
+                           _mm512_slli_epi32(_mm512_and_si512(top, _mm512_set1_epi8(3)), 4));
+}
+
+/* What sums of half `half` of 32 k begin with; aux: the column's first field. */
+CPU_INLINE __m512i half_begin(mm_format f, const int n, const uint8_t *aux, int half) {
+    if (f.dtype == HY_DTYPE_Q6_K) return broadcast(aux + 4 * n * half);
+    if (f.dtype != HY_DTYPE_Q3_K) return _mm512_setzero_si512();
+    int16_t offset;
+    memcpy(&offset, aux + 4 * n + 2 * half, sizeof offset);
+    return _mm512_set1_epi32(offset);
+}
+
+/* Scales of one half of sub-block s, as int32. words: q3_k only. */
+CPU_INLINE __m512i half_scales(mm_format f, const uint8_t *panel, __m512i words, int s, int half) {
+    const uint8_t *scales = panel + (f.minima ? 64 : 32) + 16 * (2 * s + half);
+    if (f.dtype == HY_DTYPE_Q6_K)
+        return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)scales));
+    if (f.dtype == HY_DTYPE_Q2_K) return _mm512_and_si512(bytes_16(scales), _mm512_set1_epi32(15));
+    const __m512i sc = _mm512_srli_epi32(words, (unsigned)(s % 2 * 16 + half * 8));
+    return _mm512_sub_epi32(_mm512_and_si512(sc, _mm512_set1_epi32(255)), _mm512_set1_epi32(32));
+}
+
+/* q2_k and q3_k: what becomes of the values of 16 k each. */
+typedef struct mm_products {
+    __m512i low
+        [2]; /* byte 4 * (row % 4) + v of a row's 128 bits: 2-bit value v times scale, q3_k + offset */
+    __m512i high[2]; /* q3_k: what the third bit adds */
+} mm_products;
+
+/* Where in 128 bits the row's four bytes begin. */
+CPU_INLINE __m512i first_of_rows(void) {
+    return _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+}
+
+CPU_INLINE void products_of(mm_format f, const uint8_t *panel, __m512i words, int s,
+                            mm_products *out) {
+    MM_UNROLL for (int h = 0; h < 2; h++) {
+        if (f.dtype == HY_DTYPE_Q2_K) {
+            out->low[h] = _mm512_mullo_epi32(half_scales(f, panel, words, s, h),
+                                             _mm512_set1_epi32(0x03020100));
+            continue;
+        }
+        /* bytes (v - 4) (byte of words - 32) + offset, modulo 256 */
+        const __m512i byte = _mm512_set1_epi8((char)(s % 2 * 2 + h));
+        const __m512i all = _mm512_shuffle_epi8(words, _mm512_or_si512(first_of_rows(), byte));
+        const __m512i one = _mm512_sub_epi8(_mm512_set1_epi8(32), all);
+        const __m512i two = _mm512_add_epi8(one, one), four = _mm512_add_epi8(two, two);
+        __m512i low = _mm512_mask_mov_epi8(four, 0x8888888888888888u, one);
+        low = _mm512_mask_mov_epi8(low, 0x4444444444444444u, two);
+        low = _mm512_mask_add_epi8(low, 0x2222222222222222u, one, two);
+        out->low[h] = _mm512_add_epi8(low, _mm512_set1_epi8(MM_Q3_OFFSET));
+        out->high[h] = _mm512_sub_epi8(_mm512_setzero_si512(), four);
+    }
+}
+
+/* group(), multiplied with the scales of q2_k and q3_k. */
+CPU_INLINE __m512i scaled_group(mm_format f, const uint8_t *sub, int g, const mm_products *p) {
+    const __m512i index = _mm512_ternarylogic_epi32(pair_at(sub, g, 0), _mm512_set1_epi8(3),
+                                                    first_of_rows(), 0xea); /* (pair & 3) | row */
+    const __m512i v = _mm512_shuffle_epi8(p->low[g / 4], index);
+    return f.dtype == HY_DTYPE_Q3_K ? add_where(v, sub + 128, g, p->high[g / 4]) : v;
+}
+
+/* Sums of the two halves of 32 k, side by side: latency is what few columns wait for. */
+CPU_INLINE void half_dots(mm_format f, const int n, const uint8_t *sub, const uint8_t *x,
+                          __m512i (*dot)[MM_NARROW]) {
+    const uint8_t *aux = x + n * 36;
+    MM_UNROLL for (int h = 0; h < 2; h++) {
+        MM_UNROLL for (int c = 0; c < n; c++) dot[h][c] = half_begin(f, n, aux + 4 * c, h);
+    }
+    MM_UNROLL for (int i = 0; i < 8; i++) {
+        const int h = i % 2, at = i / 2 + 4 * h;
+        const __m512i w = group(f, sub, at);
+        MM_UNROLL for (int c = 0; c < n; c++) dot[h][c] =
+            _mm512_dpbusd_epi32(dot[h][c], w, broadcast(x + c * 32 + 4 * at));
+    }
+}
+
+/* q2_k, q3_k: isum of 32 k. Few columns multiply sums with scales, many have weights multiplied. */
+CPU_INLINE void scaled_dots(mm_format f, const int n, const uint8_t *panel, const uint8_t *sub,
+                            const uint8_t *x, __m512i words, int s, __m512i *isum) {
+    if (n < MM_ASKING) {
+        __m512i dot[2][MM_NARROW];
+        const __m512i low = half_scales(f, panel, words, s, 0),
+                      high = half_scales(f, panel, words, s, 1);
+        half_dots(f, n, sub, x, dot);
+        MM_UNROLL for (int c = 0; c < n; c++) isum[c] = _mm512_add_epi32(
+            _mm512_mullo_epi32(dot[0][c], low), _mm512_mullo_epi32(dot[1][c], high));
+        return;
+    }
+    mm_products products;
+    products_of(f, panel, words, s, &products);
+    MM_UNROLL for (int c = 0; c < n; c++) isum[c] =
+        f.minima ? _mm512_setzero_si512() : broadcast(x + n * 36 + 4 * c);
+    MM_UNROLL for (int g = 0; g < 8; g++) {
+        const __m512i w = scaled_group(f, sub, g, &products);
+        MM_UNROLL for (int c = 0; c < n; c++) isum[c] =
+            _mm512_dpbusd_epi32(isum[c], w, broadcast(x + c * 32 + 4 * g));
+    }
+}
+
+/* q6_k: 32 k to acc. */
+CPU_INLINE void halves_block(mm_format f, const int n, const uint8_t *panel, const uint8_t *sub,
+                             const uint8_t *x, __m512 d, int s, __m512 *acc) {
+    const __m512i none = _mm512_setzero_si512();
+    __m512i dot[2][MM_NARROW];
+    __m512 a[2];
+    half_dots(f, n, sub, x, dot);
+    MM_UNROLL for (int h = 0; h < 2; h++) a[h] =
+        _mm512_mul_ps(d, _mm512_cvtepi32_ps(half_scales(f, panel, none, s, h)));
     MM_UNROLL for (int c = 0; c < n; c++) {
-        const __m512 s = _mm512_mul_ps(
-            a, _mm512_castsi512_ps(_mm512_set1_epi32((int32_t)load_u32(scale + 4 * c))));
-        acc[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[c]), s, acc[c]);
-        if (f.minima)
-            acc[c] = _mm512_fmadd_ps(
-                b, _mm512_castsi512_ps(_mm512_set1_epi32((int32_t)load_u32(aux + 4 * c))), acc[c]);
+        __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[0][c]), a[0]);
+        t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[1][c]), a[1], t);
+        acc[c] = _mm512_fmadd_ps(t, _mm512_castsi512_ps(broadcast(x + n * 32 + 4 * c)), acc[c]);
+    }
+}
+
+/* One panel block (256 k) of a format with scales of 16 k. */
+CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, const uint8_t *x,
+                            __m512 *acc) {
+    const __m512 d = v16_load_f16((const uint16_t *)(const void *)panel);
+    const __m512 dmin = f.minima ? v16_load_f16((const uint16_t *)(const void *)(panel + 32)) : d;
+    const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
+    const uint8_t *sub = panel + f.header;
+    __m512i words = _mm512_setzero_si512();
+    MM_UNROLL for (int s = 0; s < 8; s++, x += step, sub += f.sub) {
+        MM_FORGET();
+        if (n >= MM_ASKING) ask_for(sub, f.sub);
+        if (f.dtype == HY_DTYPE_Q6_K) {
+            halves_block(f, n, panel, sub, x, d, s, acc);
+            continue;
+        }
+        if (f.dtype == HY_DTYPE_Q3_K && s % 2 == 0) words = scale_words(panel, s / 2);
+        __m512i isum[MM_NARROW];
+        __m512 b[2];
+        scaled_dots(f, n, panel, sub, x, words, s, isum);
+        MM_UNROLL for (int h = 0; f.minima && h < 2; h++) {
+            const __m512i mn = _mm512_srli_epi32(bytes_16(panel + 64 + 16 * (2 * s + h)), 4);
+            b[h] = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), _mm512_cvtepi32_ps(mn));
+        }
+        add_sums(f.minima ? 2 : 0, n, 0, n, x, d, b, isum, acc);
     }
 }
 
 /* One chunk: `blocks` panel blocks. Returns the panel behind them. */
 CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *panel,
                                        const uint8_t *tile, uint32_t blocks, __m512 *acc) {
-    const uint64_t step = (uint64_t)n * (f.split ? 44 : 40);
-    for (; blocks; blocks--) {
+    const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
+    for (; blocks; blocks--, panel += f.header + f.subs * f.sub, tile += (uint64_t)f.subs * step) {
         const uint8_t *sub = panel + f.header;
+        if (f.split) {
+            MM_FORGET();
+            split_block(f, n, panel, tile, acc);
+            continue;
+        }
         if (f.subs == 1) {
             const __m512 a = single_scale(f, panel);
-            const __m512 b = f.minima ? single_scale(f, panel + 32) : a;
-            sub_block(f, n, sub, tile, 0, a, b, acc);
-            tile += step;
-            panel = sub + f.sub;
+            if (n >= MM_ASKING) ask_for(panel, f.header + f.sub);
+            sub_block(f, n, sub, tile, a, f.minima ? single_scale(f, panel + 32) : a, acc);
             continue;
         }
         mm_scales scales;
         block_scales(f, panel, &scales);
         for (int s = 0; s < f.subs; s++) {
-            MM_UNROLL for (int half = 0; half <= f.split; half++) {
-                MM_FORGET();
-                const int at = f.split ? 2 * s + half : s;
-                sub_block(f, n, sub, tile, half, _mm512_load_ps(scales.a[at]),
-                          f.minima ? _mm512_load_ps(scales.b[at]) : _mm512_setzero_ps(), acc);
-            }
-            tile += step;
-            sub += f.sub;
+            MM_FORGET();
+            if (n >= MM_ASKING) ask_for(sub + s * f.sub, f.sub);
+            sub_block(f, n, sub + s * f.sub, tile + (uint64_t)s * step, _mm512_load_ps(scales.a[s]),
+                      f.minima ? _mm512_load_ps(scales.b[s]) : _mm512_setzero_ps(), acc);
         }
-        panel = sub;
     }
     return panel;
 }
@@ -143,18 +325,124 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *
 /* Block formats: an mm_micro once f and n are constants. */
 CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
                           uint32_t k, float *z) {
-    __m512 acc[MM_MAX_WIDTH];
+    __m512 acc[MM_NARROW];
     MM_UNROLL for (int c = 0; c < n; c++) _mm512_storeu_ps(z + 16 * c, _mm512_setzero_ps());
     for (uint32_t at = 0; at < k; at += MM_BLOCK_CHUNK) {
         const uint32_t length = HY_MIN(k - at, MM_BLOCK_CHUNK);
         MM_FORGET();
         MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm512_setzero_ps();
         panel = chunk_blocks(f, n, panel, tile, length / (32u * (uint32_t)f.subs), acc);
-        tile += (uint64_t)length / 32 * (uint64_t)n * (f.split ? 44 : 40);
+        tile += (uint64_t)n * mm_column_bytes(f.dtype, length);
         MM_UNROLL for (int c = 0; c < n; c++)
             _mm512_storeu_ps(z + 16 * c, _mm512_add_ps(_mm512_loadu_ps(z + 16 * c), acc[c]));
     }
 }
+
+/* ---- many: chunks unpacked before ---- */
+
+/* mm_kernels.unpack once f is a constant. */
+CPU_INLINE void mm_unpack(mm_format f, const uint8_t *panel, uint32_t k, mm_unpacked *out) {
+    const bool scaled = f.split && f.dtype != HY_DTYPE_Q6_K;
+    const uint32_t as = f.dtype == HY_DTYPE_Q6_K ? 2 : 1, bs = scaled ? 2 : 1; /* of a sub-block */
+    uint8_t *w = out->w;
+    for (uint32_t at = 0, s = 0; at < k; at += 32u * (uint32_t)f.subs) {
+        const uint8_t *header = panel;
+        mm_scales scales;
+        block_scales(f, header, &scales);
+        panel += f.header;
+        for (uint32_t i = 0; i < (uint32_t)f.subs; i++, s++, panel += f.sub) {
+            memcpy(out->a[as * s], scales.a[as * i], as * sizeof out->a[0]);
+            if (f.minima) memcpy(out->b[bs * s], scales.b[bs * i], bs * sizeof out->b[0]);
+            mm_products products;
+            if (scaled)
+                products_of(f, header,
+                            f.dtype == HY_DTYPE_Q3_K ? scale_words(header, (int)i / 2)
+                                                     : _mm512_setzero_si512(),
+                            (int)i, &products);
+            MM_UNROLL for (int g = 0; g < 8; g++, w += 64) _mm512_store_si512(
+                (void *)w, scaled ? scaled_group(f, panel, g, &products) : group(f, panel, g));
+        }
+    }
+}
+
+/* Sums over groups [g, g_end) for columns [first, first + count). */
+CPU_INLINE void wide_dots(const int first, const int count, const uint8_t *w, const uint8_t *x,
+                          int g, int g_end, __m512i *dot) {
+    MM_UNROLL for (int i = g; i < g_end; i++) {
+        const __m512i weights = _mm512_load_si512((const void *)(w + 64 * i));
+        MM_UNROLL for (int c = 0; c < count; c++) dot[c] =
+            _mm512_dpbusd_epi32(dot[c], weights, broadcast(x + (first + c) * 32 + 4 * i));
+    }
+}
+
+/* q6_k: half the columns at a time, so that registers hold the sums of both halves. a: their scales. */
+CPU_INLINE void wide_halves(const int n, const uint8_t *w, const uint8_t *x,
+                            const float (*a)[CPU_PANEL], __m512 *acc) {
+    const uint8_t *aux = x + n * 36;
+    const int count = n / 2;
+    MM_UNROLL for (int first = 0; first < n; first += count) {
+        __m512i low[MM_MAX_WIDTH / 2], high[MM_MAX_WIDTH / 2];
+        MM_UNROLL for (int c = 0; c < count; c++) {
+            low[c] = broadcast(aux + 4 * (first + c));
+            high[c] = broadcast(aux + 4 * (n + first + c));
+        }
+        wide_dots(first, count, w, x, 0, 4, low);
+        wide_dots(first, count, w, x, 4, 8, high);
+        MM_UNROLL for (int c = 0; c < count; c++) {
+            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(low[c]), _mm512_load_ps(a[0]));
+            t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high[c]), _mm512_load_ps(a[1]), t);
+            acc[first + c] = _mm512_fmadd_ps(
+                t, _mm512_castsi512_ps(broadcast(x + n * 32 + 4 * (first + c))), acc[first + c]);
+        }
+    }
+}
+
+/* An mm_wide once f and n are constants; of f what matters are split, minima and whether it is q6_k. */
+CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, const uint8_t *tile,
+                               uint32_t k, float *z) {
+    const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
+    __m512 acc[MM_MAX_WIDTH];
+    MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm512_setzero_ps();
+    for (uint32_t s = 0; s < k / 32; s++, tile += step) {
+        MM_FORGET();
+        if (f.dtype == HY_DTYPE_Q6_K) {
+            wide_halves(n, u->w + 512 * s, tile, u->a + 2 * s, acc);
+            continue;
+        }
+        const __m512 a = _mm512_load_ps(u->a[s]);
+        const uint8_t *aux = tile + n * 36;
+        __m512i dot[MM_MAX_WIDTH];
+        __m512 b[2];
+        MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
+            f.minima ? _mm512_setzero_si512() : broadcast(aux + 4 * c);
+        wide_dots(0, n, u->w + 512 * s, tile, 0, 8, dot);
+        MM_UNROLL for (int h = 0; f.minima && h <= f.split; h++) b[h] =
+            _mm512_load_ps(u->b[f.split ? 2 * s + (uint32_t)h : s]);
+        add_sums(f.minima ? 1 + f.split : 0, n, 0, n, tile, a, b, dot, acc);
+    }
+    MM_UNROLL for (int c = 0; c < n; c++)
+        _mm512_storeu_ps(z + 16 * c, _mm512_add_ps(_mm512_loadu_ps(z + 16 * c), acc[c]));
+}
+
+#define MM_WIDE 1
+/* Formats that are alike once unpacked: X(name, a format of that sort). */
+#define MM_WIDE_SORTS(X)                                                                           \
+    X(plain, HY_DTYPE_Q8_0, 0, 0)                                                                  \
+    X(pair, HY_DTYPE_Q3_K, 0, 0)                                                                   \
+    X(minima, HY_DTYPE_Q4_K, 0, 1)                                                                 \
+    X(halves, HY_DTYPE_Q2_K, 1, 1)                                                                 \
+    X(split, HY_DTYPE_Q6_K, 1, 0)
+#define MM_WIDE_FUNCTION(name, DTYPE, split, minima, width)                                        \
+    static void wide_##name##_##width(const mm_unpacked *u, const uint8_t *tile, uint32_t k,       \
+                                      float *z) {                                                  \
+        mm_wide_blocks((mm_format){DTYPE, 0, 0, 0, split, minima}, width, u, tile, k, z);          \
+    }
+#define MM_WIDE_FUNCTIONS(name, DTYPE, split, minima)                                              \
+    MM_WIDE_FUNCTION(name, DTYPE, split, minima, 8)                                                \
+    MM_WIDE_FUNCTION(name, DTYPE, split, minima, 12)
+MM_WIDE_SORTS(MM_WIDE_FUNCTIONS)
+#define MM_WIDE_ROW(name)                                                                          \
+    { NULL, NULL, NULL, wide_##name##_8, wide_##name##_12 }
 
 /* ---- float weights ---------------------------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
  * Loops run over the 16 rows, so that compilers vectorize what the machine allows; fmaf keeps the bits. */
 
 /* Signed byte weights stay as they are. */
-enum { MM_BYTE_OFFSET = 0 };
+enum { MM_BYTE_OFFSET = 0, MM_Q3_OFFSET = 0 };
 #define MM_WIDTH_LIST 1, 4
 #define MM_EACH_WIDTH(F, ...) F(__VA_ARGS__, 1) F(__VA_ARGS__, 4)
 
@@ -24,7 +24,7 @@ CPU_INLINE int weight(mm_format f, const uint8_t *sub, int r, int k) {
     if (f.dtype == HY_DTYPE_Q8_0) return (int8_t)sub[k / 4 * 64 + byte];
     if (f.dtype == HY_DTYPE_Q2_K) return sub[pair_byte] >> pair_shift & 3;
     if (f.dtype == HY_DTYPE_Q3_K)
-        return (sub[pair_byte] >> pair_shift & 3) | bit_at(sub + 128, r, k) << 2;
+        return ((sub[pair_byte] >> pair_shift & 3) | bit_at(sub + 128, r, k) << 2) - 4;
     const int nibble = sub[k % 16 / 4 * 64 + byte] >> k / 16 * 4 & 15;
     switch (f.dtype) {
     case HY_DTYPE_Q5_0:
@@ -43,36 +43,69 @@ CPU_INLINE int weight(mm_format f, const uint8_t *sub, int r, int k) {
     }
 }
 
-/* One sub-block of one column: weights w [32][16 rows], elements [first, last). */
-CPU_INLINE void column_dot(mm_format f, int16_t (*w)[CPU_PANEL], const int8_t *q, int first,
-                           int last, float scale, const uint8_t *aux, const float *a,
-                           const float *b, float *acc) {
-    int32_t dot[CPU_PANEL];
-    const int32_t begin = f.minima ? 0 : (int32_t)load_u32(aux);
-    for (int r = 0; r < CPU_PANEL; r++)
-        dot[r] = begin;
-    for (int i = first; i < last; i++)
-        for (int r = 0; r < CPU_PANEL; r++)
-            dot[r] += (int32_t)w[i][r] * q[i];
-    for (int r = 0; r < CPU_PANEL; r++)
-        acc[r] = fmaf((float)dot[r], a[r] * scale, acc[r]);
-    if (!f.minima) return;
+/* acc += b term */
+CPU_INLINE void add_minima(const float *b, const uint8_t *aux, float *acc) {
     const float term = hy_f32_from_bits(load_u32(aux));
     for (int r = 0; r < CPU_PANEL; r++)
         acc[r] = fmaf(b[r], term, acc[r]);
 }
 
-/* The 32 k of one sub-block (or two of 16) for all columns; w: its weights. */
+/* dot += sum of w q for elements [first, last) */
+CPU_INLINE void dots(int16_t (*w)[CPU_PANEL], const int8_t *q, int first, int last, int32_t *dot) {
+    for (int i = first; i < last; i++)
+        for (int r = 0; r < CPU_PANEL; r++)
+            dot[r] += (int32_t)w[i][r] * q[i];
+}
+
+/* One column's 32 k of a format with scales of 16 k: isum, or for q6_k t. aux: of that column. */
+CPU_INLINE void split_dot(mm_format f, const int n, int16_t (*w)[CPU_PANEL], const int8_t *q,
+                          const uint8_t *aux, const mm_scales *scales, int s, float *out) {
+    int32_t dot[2][CPU_PANEL];
+    for (int h = 0; h < 2; h++) {
+        const int32_t begin =
+            f.dtype == HY_DTYPE_Q6_K ? (int32_t)load_u32(aux + 4 * n * h) : 0; /* AUX_HALVES */
+        for (int r = 0; r < CPU_PANEL; r++)
+            dot[h][r] = begin;
+        dots(w, q, 16 * h, 16 * h + 16, dot[h]);
+    }
+    for (int r = 0; r < CPU_PANEL; r++) {
+        if (f.dtype == HY_DTYPE_Q6_K)
+            out[r] = fmaf((float)dot[1][r], scales->a[2 * s + 1][r],
+                          (float)dot[0][r] * scales->a[2 * s][r]);
+        else
+            out[r] =
+                (float)(scales->sc[2 * s][r] * dot[0][r] + scales->sc[2 * s + 1][r] * dot[1][r]);
+    }
+}
+
+/* The same of the others: isum. */
+CPU_INLINE void whole_dot(mm_format f, int16_t (*w)[CPU_PANEL], const int8_t *q, const uint8_t *aux,
+                          float *out) {
+    int32_t dot[CPU_PANEL];
+    for (int r = 0; r < CPU_PANEL; r++)
+        dot[r] = f.minima ? 0 : (int32_t)load_u32(aux);
+    dots(w, q, 0, 32, dot);
+    for (int r = 0; r < CPU_PANEL; r++)
+        out[r] = (float)dot[r];
+}
+
+/* The 32 k of one sub-block for all columns; w: its weights. */
 CPU_INLINE void columns(mm_format f, const int n, int16_t (*w)[CPU_PANEL], const uint8_t *tile,
                         const mm_scales *scales, int s, float (*acc)[CPU_PANEL]) {
     for (int c = 0; c < n; c++) {
         const int8_t *q = (const int8_t *)tile + 32 * c;
         const float scale = hy_f32_from_bits(load_u32(tile + 32 * n + 4 * c));
-        for (int h = 0; h <= f.split; h++) {
-            const int at = f.split ? 2 * s + h : s;
-            column_dot(f, w, q, 16 * h, f.split ? 16 * h + 16 : 32, scale,
-                       tile + 36 * n + 4 * n * h + 4 * c, scales->a[at], scales->b[at], acc[c]);
-        }
+        const uint8_t *aux = tile + 36 * n + 4 * c;
+        float dot[CPU_PANEL];
+        if (f.split)
+            split_dot(f, n, w, q, aux, scales, s, dot);
+        else
+            whole_dot(f, w, q, aux, dot);
+        for (int r = 0; r < CPU_PANEL; r++)
+            acc[c][r] =
+                fmaf(dot[r], f.dtype == HY_DTYPE_Q6_K ? scale : scales->a[s][r] * scale, acc[c][r]);
+        for (int h = 0; f.minima && h <= f.split; h++)
+            add_minima(scales->b[f.split ? 2 * s + h : s], aux + 4 * n * h, acc[c]);
     }
 }
 
@@ -113,7 +146,7 @@ CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const 
         for (int s = 0; s < f.subs; s++) {
             unpack(f.dtype, panel, w);
             columns(f, n, w, tile, &scales, s, acc);
-            tile += n * (f.split ? 44 : 40);
+            tile += (uint64_t)n * mm_column_bytes(f.dtype, 32);
             panel += f.sub;
         }
         at += 32u * (uint32_t)f.subs;

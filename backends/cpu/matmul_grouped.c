@@ -194,10 +194,9 @@ void cpu_mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers) {
         const uint64_t begin = i % steps * step, end = HY_MIN(begin + step, groups);
         for (uint64_t g = begin; g < end; g++) {
             const uint8_t *panels = cpu_mm_group_panels(&job, r->expert, (uint32_t)g);
-            for (uint32_t done = 0; done < r->count; done += job.widest)
-                cpu_mm_multiply_panels(&job, panels, r->expert, (uint32_t)g,
-                                       w.tiles + (r->column + done) * job.column_bytes,
-                                       r->first + done, HY_MIN(r->count - done, job.widest));
+            cpu_mm_multiply_tiles(&job, panels, r->expert, (uint32_t)g,
+                                  w.tiles + r->column * job.column_bytes, r->first,
+                                  r->first + r->count);
         }
     }
 }

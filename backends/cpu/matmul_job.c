@@ -84,33 +84,131 @@ const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t 
 }
 
 void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *e,
-                   const float *z, const float *up, uint32_t group, uint64_t row) {
+                   const float *z, const float *up, uint32_t group, uint64_t row, uint32_t rows) {
     const uint32_t m = group * CPU_PANEL, outputs = HY_MIN(job->panels.m - m, (uint32_t)CPU_PANEL);
-    const uint64_t pair = job->order ? job->order[row] : row;
-    uint8_t *out = job->out + pair / job->pairs * job->out_stride[0] +
-                   pair % job->pairs * job->out_stride[1] + cpu_bytes(e->out_dtype, m);
-    const uint8_t *residual = job->residual;
-    if (residual) residual += pair * job->residual_stride + cpu_bytes(e->residual_dtype, m);
-    kernels->finish(e, z, up, m, outputs, out, residual);
+    const uint64_t in_row = cpu_bytes(e->out_dtype, m);
+    mm_place to = {.out_stride = job->out_stride[0], .residual_stride = job->residual_stride};
+    if (!job->order && job->pairs == 1) {
+        to.out = job->out + row * to.out_stride + in_row;
+        if (job->residual)
+            to.residual =
+                job->residual + row * to.residual_stride + cpu_bytes(e->residual_dtype, m);
+        kernels->finish(e, z, up, m, outputs, rows, &to);
+        return;
+    }
+    for (uint32_t i = 0; i < rows; i++, z += CPU_PANEL) { /* of a grouped_matmul: no residual */
+        const uint64_t pair = job->order ? job->order[row + i] : row + i;
+        to.out = job->out + pair / job->pairs * job->out_stride[0] +
+                 pair % job->pairs * job->out_stride[1] + in_row;
+        kernels->finish(e, z, up, m, outputs, 1, &to);
+        if (up) up += CPU_PANEL;
+    }
 }
 
-void cpu_mm_multiply_panels(const mm_job *job, const uint8_t *panels, uint32_t expert,
-                            uint32_t group, const uint8_t *tile, uint32_t first, uint32_t count) {
+/* Columns of one tile, whose sums are in z (and with glu up). */
+static void finish_tile(const mm_job *job, uint32_t expert, uint32_t group, const float *z,
+                        const float *up, uint32_t first, uint32_t count) {
+    mm_epilogue e = job->epilogue;
+    e.bias = job->bias ? job->bias + (uint64_t)expert * job->panels.n : NULL;
+    cpu_mm_finish(job, job->kernels, &e, z, job->panels.units > 1 ? up : NULL, group, first, count);
+}
+
+static void multiply_tile(const mm_job *job, const uint8_t *panels, uint32_t expert, uint32_t group,
+                          const uint8_t *tile, uint32_t first, uint32_t count) {
     _Alignas(64) float z[2][MM_MAX_WIDTH * CPU_PANEL];
     const cpu_panels *p = &job->panels;
     const mm_micro micro = job->kernels->micro[p->dtype][cpu_mm_width_index(job->kernels, count)];
     for (uint32_t unit = 0; unit < p->units; unit++)
         micro(panels + unit * p->bytes, tile, p->k, z[unit]);
-
-    mm_epilogue e = job->epilogue;
-    e.bias = job->bias ? job->bias + (uint64_t)expert * p->n : NULL;
-    for (uint32_t c = 0; c < count; c++)
-        cpu_mm_finish(job, job->kernels, &e, z[0] + c * CPU_PANEL,
-                      p->units > 1 ? z[1] + c * CPU_PANEL : NULL, group, first + c);
+    finish_tile(job, expert, group, z[0], z[1], first, count);
 }
 
 void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
                      uint32_t first, uint32_t count) {
-    cpu_mm_multiply_panels(job, cpu_mm_group_panels(job, expert, group), expert, group, tile, first,
-                           count);
+    multiply_tile(job, cpu_mm_group_panels(job, expert, group), expert, group, tile, first, count);
+}
+
+/* ---- tiles over chunks that are unpacked once ---- */
+
+/* Tiles [first, last) of rows and what is known of them. */
+typedef struct tile_list {
+    const uint8_t *tiles;
+    uint32_t first, last;
+} tile_list;
+
+static uint32_t columns_at(const mm_job *job, const tile_list *list, uint32_t t) {
+    return HY_MIN(list->last - t, job->widest);
+}
+
+/* Asks for the lines that the outputs of a tile will be stored to, one to a row. */
+static void ask_for_outputs(const mm_job *job, uint32_t group, uint32_t first, uint32_t count) {
+    if (job->order || job->pairs != 1) return;
+    const uint8_t *out = job->out + first * job->out_stride[0] +
+                         cpu_bytes(job->epilogue.out_dtype, (uint64_t)group * CPU_PANEL);
+    for (uint32_t c = 0; c < count; c++)
+        __builtin_prefetch(out + c * job->out_stride[0], 1);
+}
+
+/* Sums of one panel for all tiles: z [tile][widest][16], zeros before. Meanwhile the panel's next bytes are
+ * asked for: a chunk is read in one go, too fast for hardware to see it coming. */
+static void multiply_panel(const mm_job *job, const uint8_t *panel, uint32_t group,
+                           const tile_list *list, float *z) {
+    const mm_kernels *kernels = job->kernels;
+    const cpu_panels *p = &job->panels;
+    const uint32_t tiles = (uint32_t)hy_div_up(list->last - list->first, job->widest);
+    mm_unpacked chunk;
+    for (uint32_t at = 0; at < p->k; at += MM_BLOCK_CHUNK) {
+        const uint32_t k = HY_MIN(p->k - at, MM_BLOCK_CHUNK);
+        const uint64_t bytes = p->bytes * k / p->k;
+        kernels->unpack[p->dtype](panel, k, &chunk);
+        panel += bytes;
+        for (uint32_t i = 0; i < tiles; i++) {
+            const uint32_t t = list->first + i * job->widest, count = columns_at(job, list, t);
+            const uint32_t index = cpu_mm_width_index(kernels, count);
+            for (uint64_t b = bytes * i / tiles / 64; b < bytes * (i + 1) / tiles / 64; b++)
+                __builtin_prefetch(panel + 64 * b, 0, 2);
+            if (at + k == p->k) ask_for_outputs(job, group, t, count);
+            kernels->wide[p->dtype][index](&chunk,
+                                           list->tiles + (t - list->first) * job->column_bytes +
+                                               kernels->width[index] *
+                                                   mm_column_bytes(p->dtype, at),
+                                           k, z + (uint64_t)i * job->widest * CPU_PANEL);
+        }
+    }
+}
+
+static void multiply_wide(const mm_job *job, const uint8_t *panels, uint32_t expert, uint32_t group,
+                          const tile_list *list) {
+    _Alignas(64) float z[2][MM_TILES * MM_MAX_WIDTH * CPU_PANEL];
+    const uint32_t columns = list->last - list->first;
+    const size_t bytes = hy_div_up(columns, job->widest) * job->widest * CPU_PANEL * sizeof **z;
+    for (uint32_t unit = 0; unit < job->panels.units; unit++) {
+        memset(z[unit], 0, bytes);
+        multiply_panel(job, panels + unit * job->panels.bytes, group, list, z[unit]);
+    }
+    for (uint32_t t = list->first, i = 0; t < list->last; t += job->widest, i++) {
+        const uint64_t at = (uint64_t)i * job->widest * CPU_PANEL;
+        finish_tile(job, expert, group, z[0] + at, z[1] + at, t, columns_at(job, list, t));
+    }
+}
+
+void cpu_mm_multiply_tiles(const mm_job *job, const uint8_t *panels, uint32_t expert,
+                           uint32_t group, const uint8_t *tiles, uint32_t first, uint32_t last) {
+    const mm_kernels *kernels = job->kernels;
+    const hy_dtype dtype = job->panels.dtype;
+    while (first < last) {
+        const uint32_t count = HY_MIN(last - first, job->widest);
+        const uint32_t index = cpu_mm_width_index(kernels, count);
+        uint32_t end = first + count;
+        if (kernels->micro[dtype][index] && (end == last || !kernels->wide[dtype][index])) {
+            multiply_tile(job, panels, expert, group, tiles, first, count);
+        } else {
+            end = HY_MIN(last, first + MM_TILES * job->widest);
+            const uint32_t rest = (end - first) % job->widest;
+            if (rest && !kernels->wide[dtype][cpu_mm_width_index(kernels, rest)]) end -= rest;
+            multiply_wide(job, panels, expert, group, &(tile_list){tiles, first, end});
+        }
+        tiles += (end - first) * job->column_bytes;
+        first = end;
+    }
 }

@@ -6,10 +6,12 @@
 #include "backends/cpu/matmul.h"
 
 enum {
-    MM_ALIGN = 256,              /* of every part of a workspace */
-    MM_TAG_ISA = 3,              /* cpu_variant.tag: index of the function table */
-    MM_TAG_ROWS = 4,             /* and: weights in the file's layout */
-    MM_X_BLOCK_BYTES = 320 << 10 /* activations that stay in the second-level cache */
+    MM_ALIGN = 256,               /* of every part of a workspace */
+    MM_TAG_ISA = 3,               /* cpu_variant.tag: index of the function table */
+    MM_TAG_ROWS = 4,              /* and: weights in the file's layout */
+    MM_X_BLOCK_BYTES = 384 << 10, /* activations that stay in the second-level cache */
+    MM_MIN_TILES = 8, /* more than fit where rows are long: unpacking for less costs too much */
+    MM_TILES = 16     /* that share an unpacked chunk at most */
 };
 
 /* Built afresh by every phase of a call; small. */
@@ -44,13 +46,14 @@ void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const u
 /* Where cpu_mm_multiply finds the group's panels; packs them first when they are not. */
 const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t group);
 
-/* The tile's columns over one group whose panels are at hand. */
-void cpu_mm_multiply_panels(const mm_job *job, const uint8_t *panels, uint32_t expert,
-                            uint32_t group, const uint8_t *tile, uint32_t first, uint32_t count);
+/* Outputs of `group`, whose panels are at hand, for output rows [first, last): tiles of the ISA's greatest
+ * width, the last as wide as the rest needs, one after the other. */
+void cpu_mm_multiply_tiles(const mm_job *job, const uint8_t *panels, uint32_t expert,
+                           uint32_t group, const uint8_t *tiles, uint32_t first, uint32_t last);
 
-/* Finishes one output row of one group: z and, with glu, up: 16 sums each. */
+/* Finishes outputs of `group` of `rows` output rows: z and, with glu, up: 16 sums for each. */
 void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *e,
-                   const float *z, const float *up, uint32_t group, uint64_t row);
+                   const float *z, const float *up, uint32_t group, uint64_t row, uint32_t rows);
 
 /* Room for one group's panels, rounded up. */
 uint64_t cpu_mm_scratch_bytes(const cpu_panels *panels);

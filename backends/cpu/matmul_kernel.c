@@ -13,7 +13,7 @@ typedef struct mm_format {
     hy_dtype dtype;
     int header, sub; /* bytes of a panel block's header and of its sub-blocks */
     int subs;        /* sub-blocks of 32 k in a block */
-    int split;       /* 1: sub-blocks have 16 k */
+    int split;       /* 1: scales of 16 k each */
     int minima;      /* 1: offsets b */
 } mm_format;
 
@@ -45,9 +45,10 @@ CPU_INLINE uint32_t load_u32(const void *p) {
 
 /* ---- the sub-blocks' scales ------------------------------------------------------------------------ */
 
-/* a and b of every sub-block of a panel block, [sub-block][16 rows]. */
+/* Of every sub-block of a panel block: a [32 k, q6_k 16 k], b [32 k, q2_k 16 k], sc [16 k], all [16 rows]. */
 typedef struct mm_scales {
     float a[16][CPU_PANEL], b[16][CPU_PANEL];
+    int8_t sc[16][CPU_PANEL]; /* q2_k, q3_k */
 } __attribute__((aligned(64))) mm_scales;
 
 /* Byte `i` of 16 words. */
@@ -76,7 +77,7 @@ CPU_INLINE void scales_q4_k(const uint8_t *header, const float *d, const float *
 }
 
 /* q3_k: nibbles in w0 and w1, top pairs in w2. */
-CPU_INLINE void scales_q3_k(const uint8_t *header, const float *d, mm_scales *out) {
+CPU_INLINE void scales_q3_k(const uint8_t *header, mm_scales *out) {
     for (int q = 0; q < 4; q++) {
         uint32_t word[CPU_PANEL];
         for (int r = 0; r < CPU_PANEL; r++) {
@@ -86,16 +87,15 @@ CPU_INLINE void scales_q3_k(const uint8_t *header, const float *d, mm_scales *ou
         }
         for (int i = 0; i < 4; i++)
             for (int r = 0; r < CPU_PANEL; r++)
-                out->a[4 * q + i][r] = d[r] * (float)(byte_of(word[r], i) - 32);
+                out->sc[4 * q + i][r] = (int8_t)(byte_of(word[r], i) - 32);
     }
 }
 
-CPU_INLINE void scales_q2_k(const uint8_t *header, const float *d, const float *dmin,
-                            mm_scales *out) {
+CPU_INLINE void scales_q2_k(const uint8_t *header, const float *dmin, mm_scales *out) {
     for (int s = 0; s < 16; s++) {
         for (int r = 0; r < CPU_PANEL; r++) {
             const int32_t both = header[64 + 16 * s + r];
-            out->a[s][r] = d[r] * (float)(both & 15);
+            out->sc[s][r] = (int8_t)(both & 15);
             out->b[s][r] = -(dmin[r] * (float)(both >> 4));
         }
     }
@@ -139,10 +139,13 @@ CPU_INLINE void block_scales(mm_format f, const uint8_t *header, mm_scales *out)
     }
     v16_store(d, v16_load_f16((const uint16_t *)(const void *)header));
     if (f.minima) v16_store(dmin, v16_load_f16((const uint16_t *)(const void *)(header + 32)));
+    if (f.split && f.dtype != HY_DTYPE_Q6_K)
+        for (int s = 0; s < 8; s++)
+            memcpy(out->a[s], d, sizeof d);
     if (f.dtype == HY_DTYPE_Q2_K)
-        scales_q2_k(header, d, dmin, out);
+        scales_q2_k(header, dmin, out);
     else if (f.dtype == HY_DTYPE_Q3_K)
-        scales_q3_k(header, d, out);
+        scales_q3_k(header, out);
     else if (f.dtype == HY_DTYPE_Q6_K)
         scales_q6_k(header, d, out);
     else if (f.dtype == HY_DTYPE_IQ4_XS)
@@ -178,11 +181,22 @@ CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
     static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {  \
         mm_plain(DTYPE, width, panel, tile, k, z);                                                 \
     }
+#ifndef MM_WIDE
+#define MM_EACH_NARROW MM_EACH_WIDTH /* all widths unpack on the way */
+#endif
 #define MM_BLOCK_FUNCTIONS(DTYPE, name, header, sub, subs, split, minima)                          \
-    MM_EACH_WIDTH(MM_BLOCK_FUNCTION, DTYPE, name, header, sub, subs, split, minima)
+    MM_EACH_NARROW(MM_BLOCK_FUNCTION, DTYPE, name, header, sub, subs, split, minima)
 #define MM_PLAIN_FUNCTIONS(DTYPE, name) MM_EACH_WIDTH(MM_PLAIN_FUNCTION, DTYPE, name)
 MM_BLOCK_FORMATS(MM_BLOCK_FUNCTIONS)
 MM_PLAIN_FORMATS(MM_PLAIN_FUNCTIONS)
+
+#ifdef MM_WIDE
+#define MM_UNPACK_FUNCTION(DTYPE, name, header, sub, subs, split, minima)                          \
+    static void unpack_##name(const uint8_t *panel, uint32_t k, mm_unpacked *out) {                \
+        mm_unpack((mm_format){DTYPE, header, sub, subs, split, minima}, panel, k, out);            \
+    }
+MM_BLOCK_FORMATS(MM_UNPACK_FUNCTION)
+#endif
 
 /* ---- activations ----------------------------------------------------------------------------------- */
 
@@ -222,7 +236,7 @@ static void fill_plain(hy_dtype x, const void *row, uint32_t begin, uint32_t end
     }
 }
 
-/* What sub-blocks' sums begin with: how far the stored unsigned integers are above the format's. */
+/* How far the stored unsigned integers are above the format's. */
 CPU_INLINE int32_t format_offset(hy_dtype weights) {
     switch (weights) {
     case HY_DTYPE_Q4_0:
@@ -230,7 +244,7 @@ CPU_INLINE int32_t format_offset(hy_dtype weights) {
     case HY_DTYPE_Q5_0:
         return 16;
     case HY_DTYPE_Q3_K:
-        return 4;
+        return MM_Q3_OFFSET;
     case HY_DTYPE_Q6_K:
         return 32;
     case HY_DTYPE_MXFP4:
@@ -244,37 +258,73 @@ CPU_INLINE int32_t format_offset(hy_dtype weights) {
     }
 }
 
-/* One block of a tile's column. offset < 0: the format has minima. */
-CPU_INLINE void fill_block(const hy_a8_block *block, int split, int32_t offset, uint32_t width,
+/* What a tile holds beside q and scale. */
+typedef enum mm_aux {
+    AUX_OFFSET, /* -offset * xsum */
+    AUX_HALVES, /* two of those, of 16 k each */
+    AUX_PAIR,   /* one of the whole, then -4 * xsum of 16 k each as two int16 */
+    AUX_MINIMA, /* xs * xsum */
+    AUX_MINIMA_HALVES
+} mm_aux;
+
+CPU_INLINE mm_aux aux_of(hy_dtype weights) {
+    switch (weights) {
+    case HY_DTYPE_Q4_1:
+    case HY_DTYPE_Q5_1:
+    case HY_DTYPE_Q4_K:
+    case HY_DTYPE_Q5_K:
+        return AUX_MINIMA;
+    case HY_DTYPE_Q2_K:
+        return AUX_MINIMA_HALVES;
+    case HY_DTYPE_Q3_K:
+        return AUX_PAIR;
+    case HY_DTYPE_Q6_K:
+        return AUX_HALVES;
+    default:
+        return AUX_OFFSET;
+    }
+}
+
+/* One block of a tile's column. */
+CPU_INLINE void fill_block(const hy_a8_block *block, mm_aux sort, int32_t offset, uint32_t width,
                            uint8_t *at, uint32_t column) {
     memcpy(at + (uint64_t)column * 32, block->q, 32);
-    float *scale = (float *)(void *)(at + (uint64_t)width * 32);
+    float *scale = (float *)(void *)(at + (uint64_t)width * 32), *aux = scale + width + column;
     scale[column] = block->scale;
-    int32_t sum[2] = {block->sum, 0};
-    if (split) {
-        sum[0] = 0;
+    int32_t first = 0, term[2];
+    if (sort == AUX_HALVES || sort == AUX_PAIR || sort == AUX_MINIMA_HALVES)
         for (int i = 0; i < 16; i++)
-            sum[0] += block->q[i];
-        sum[1] = block->sum - sum[0];
+            first += block->q[i];
+    const int32_t second = block->sum - first;
+    switch (sort) {
+    case AUX_MINIMA:
+        *aux = block->scale * (float)block->sum;
+        return;
+    case AUX_MINIMA_HALVES:
+        aux[0] = block->scale * (float)first;
+        aux[width] = block->scale * (float)second;
+        return;
+    case AUX_PAIR:
+        term[0] = -offset * block->sum;
+        term[1] = (int32_t)((uint32_t)(-4 * second) << 16 | (uint16_t)(-4 * first));
+        memcpy(aux + width, term + 1, 4);
+        break;
+    case AUX_HALVES:
+        term[0] = -offset * first;
+        term[1] = -offset * second;
+        memcpy(aux + width, term + 1, 4);
+        break;
+    default:
+        term[0] = -offset * block->sum;
     }
-    for (int h = 0; h <= split; h++) {
-        float *aux = scale + (uint64_t)width * (1 + h) + column;
-        const int32_t term = -offset * sum[h];
-        if (offset < 0)
-            *aux = block->scale * (float)sum[h];
-        else
-            memcpy(aux, &term, sizeof term);
-    }
+    memcpy(aux, term, 4);
 }
 
 static void fill_blocks(hy_dtype weights, hy_dtype x, const void *row, uint32_t begin, uint32_t end,
                         uint32_t width, uint32_t column, uint8_t *tile) {
-    const bool split = mm_column_bytes(weights, 32) == 44;
-    const bool minima = weights == HY_DTYPE_Q4_1 || weights == HY_DTYPE_Q5_1 ||
-                        weights == HY_DTYPE_Q2_K || weights == HY_DTYPE_Q4_K ||
-                        weights == HY_DTYPE_Q5_K;
-    const int32_t offset = minima ? -1 : format_offset(weights);
-    const uint64_t stride = (uint64_t)width * (split ? 44 : 40);
+    const mm_aux sort = aux_of(weights);
+    const int32_t offset = format_offset(weights);
+    const uint64_t stride = (uint64_t)width * mm_column_bytes(weights, 32);
     static const hy_a8_block zero;
     float lanes[32];
     for (uint32_t b = begin / 32; b < end / 32; b++) {
@@ -286,7 +336,7 @@ static void fill_blocks(hy_dtype weights, hy_dtype x, const void *row, uint32_t 
             load_32(x, row, b * 32, 32, lanes);
             vm_a8_block(lanes, &own);
         }
-        fill_block(block, split, offset, width, tile + b * stride, column);
+        fill_block(block, sort, offset, width, tile + b * stride, column);
     }
 }
 
@@ -308,10 +358,11 @@ CPU_INLINE void add_bias(float *y, const float *bias, uint32_t first, uint32_t c
         y[i] += lanes[i];
 }
 
-static void finish(const mm_epilogue *e, const float *z, const float *up, uint32_t first,
-                   uint32_t count, void *out, const void *residual) {
-    float y[16], u[16];
-    memcpy(y, z, sizeof y);
+/* Everything but the residual, for one row's 16 outputs. */
+static void finish_16(const mm_epilogue *e, const float *z, const float *up, uint32_t first,
+                      uint32_t count, float *y) {
+    float u[16];
+    memcpy(y, z, 16 * sizeof *y);
     add_bias(y, e->bias, first, count);
     vm_act_row(y, 16, e->act);
     if (up) {
@@ -326,23 +377,54 @@ static void finish(const mm_epilogue *e, const float *z, const float *up, uint32
     if (e->softcap > 0.0f)
         for (int i = 0; i < 16; i++)
             y[i] = vm_softcap(y[i], e->softcap);
-    if (residual) {
-        v16_store(u, cpu_get(e->residual_dtype, residual, 0, count));
-        for (int i = 0; i < 16; i++)
-            y[i] += u[i];
+}
+
+static void finish(const mm_epilogue *e, const float *z, const float *up, uint32_t first,
+                   uint32_t count, uint32_t rows, const mm_place *to) {
+    const bool plain =
+        !e->bias && e->act == HY_ACT_NONE && !up && e->scale == 0.0f && !(e->softcap > 0.0f);
+    char *out = to->out;
+    const char *residual = to->residual;
+    for (uint32_t r = 0; r < rows; r++, z += 16) {
+        float y[16];
+        if (!plain) finish_16(e, z, up, first, count, y);
+        v16 v = v16_load(plain ? z : y);
+        if (residual) {
+            v = v16_add(v, cpu_get(e->residual_dtype, residual, 0, count));
+            residual += to->residual_stride;
+        }
+        cpu_put(e->out_dtype, out, 0, count, v);
+        out += to->out_stride;
+        if (up) up += 16;
     }
-    cpu_put(e->out_dtype, out, 0, count, v16_load(y));
 }
 
 #define MM_ROW_ENTRY(DTYPE, name, width) name##_##width,
 #define MM_BLOCK_ENTRY(DTYPE, name, header, sub, subs, split, minima, width) name##_##width,
 #define MM_BLOCK_ROW(DTYPE, name, header, sub, subs, split, minima)                                \
-    [DTYPE] = {MM_EACH_WIDTH(MM_BLOCK_ENTRY, DTYPE, name, header, sub, subs, split, minima)},
+    [DTYPE] = {MM_EACH_NARROW(MM_BLOCK_ENTRY, DTYPE, name, header, sub, subs, split, minima)},
 #define MM_PLAIN_ROW(DTYPE, name) [DTYPE] = {MM_EACH_WIDTH(MM_ROW_ENTRY, DTYPE, name)},
+#define MM_UNPACK_ROW(DTYPE, name, header, sub, subs, split, minima) [DTYPE] = unpack_##name,
 
 const mm_kernels CPU_NAME(cpu_mm) = {
     .width = {MM_WIDTH_LIST},
     .micro = {MM_BLOCK_FORMATS(MM_BLOCK_ROW) MM_PLAIN_FORMATS(MM_PLAIN_ROW)},
+#ifdef MM_WIDE
+    .unpack = {MM_BLOCK_FORMATS(MM_UNPACK_ROW)},
+    .wide = {[HY_DTYPE_Q8_0] = MM_WIDE_ROW(plain),
+             [HY_DTYPE_Q4_0] = MM_WIDE_ROW(plain),
+             [HY_DTYPE_Q4_1] = MM_WIDE_ROW(minima),
+             [HY_DTYPE_Q5_0] = MM_WIDE_ROW(plain),
+             [HY_DTYPE_Q5_1] = MM_WIDE_ROW(minima),
+             [HY_DTYPE_Q2_K] = MM_WIDE_ROW(halves),
+             [HY_DTYPE_Q3_K] = MM_WIDE_ROW(pair),
+             [HY_DTYPE_Q4_K] = MM_WIDE_ROW(minima),
+             [HY_DTYPE_Q5_K] = MM_WIDE_ROW(minima),
+             [HY_DTYPE_Q6_K] = MM_WIDE_ROW(split),
+             [HY_DTYPE_IQ4_NL] = MM_WIDE_ROW(plain),
+             [HY_DTYPE_IQ4_XS] = MM_WIDE_ROW(plain),
+             [HY_DTYPE_MXFP4] = MM_WIDE_ROW(plain)},
+#endif
     .fill = fill,
     .finish = finish,
     .quantize = quantize,
