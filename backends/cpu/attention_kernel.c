@@ -16,7 +16,9 @@ enum { SHARE = 4 };
 #else
 enum { SHARE = 1 };
 #endif
-enum { AHEAD = 8 }; /* keys asked for at a time, a multiple of 4 */
+enum {
+    PART = 16
+}; /* keys scored for all rows before the next: these stay in the first-level cache */
 
 /* Rows of a cache operand in one tile. */
 typedef struct cache_tile {
@@ -148,13 +150,24 @@ static cache_tile expand(const cache_tile *from, range r, uint32_t columns, uint
         .base = (const char *)to, .step = width * sizeof *to, .dtype = HY_DTYPE_F32};
 }
 
-/* Asks for keys [begin, end) of a tile that is needed soon: pages lie anywhere, and hardware prefetchers stop
- * at the end of each. */
-static void prefetch(const cache_tile *t, uint32_t begin, uint32_t end) {
-    const char *last = t->base + end * t->step;
-    for (const char *p = t->base + begin * t->step; p < last; p += 64)
-        __builtin_prefetch(p, 0, 2);
-    if (t->scales) __builtin_prefetch(t->scales + begin * t->scale_step, 0, 2);
+/* Keys or values that are needed soon. They are asked for a little at a time, while others are at work: pages
+ * lie anywhere, hardware prefetchers stop at the end of each, and a burst would hold up the work. */
+typedef struct wish {
+    const char *base; /* NULL: none */
+    uint64_t step;    /* bytes between keys */
+} wish;
+
+static wish wish_for(const cache_tile *t) {
+    for (uint32_t i = 0; t->scales && i < ATT_TILE * t->scale_step; i += 32)
+        __builtin_prefetch(t->scales + i, 0, 2);
+    return (wish){t->base, t->step};
+}
+
+/* Bytes [begin, end) from key j on. */
+CPU_INLINE void ask(const wish *w, uint32_t j, uint64_t begin, uint64_t end) {
+    const char *from = w->base + j * w->step;
+    for (uint64_t b = begin & ~63ull; b < end; b += 64)
+        __builtin_prefetch(from + b, 0, 2);
 }
 
 /* ---- scores -------------------------------------------------------------------------------------- */
@@ -177,8 +190,8 @@ CPU_INLINE void dot4_columns(uint32_t dtype, int rows, const char *const *row,
 }
 
 /* s[r, 0..3] = q[r] . k[j + 0..3] of `rows` rows; keys at and past `end` repeat the last one. */
-CPU_INLINE void dot4(uint32_t dtype, int rows, const cache_tile *k, uint32_t j, uint32_t end,
-                     uint32_t columns, const float *q, uint32_t dp, float *s) {
+CPU_INLINE void dot4(uint32_t dtype, int rows, const cache_tile *k, const wish *next, uint32_t j,
+                     uint32_t end, uint32_t columns, const float *q, uint32_t dp, float *s) {
     const char *row[4];
     const uint16_t *scales[4] = {NULL, NULL, NULL, NULL};
     v16 sum[SHARE][4];
@@ -194,50 +207,57 @@ CPU_INLINE void dot4(uint32_t dtype, int rows, const cache_tile *k, uint32_t j, 
             sum[r][x] = v16_zero();
     }
     uint32_t i = 0;
-    for (; i + 16 <= columns; i += 16)
+    const uint64_t portion = next ? 4 * next->step * 16 / dp : 0; /* of four keys, for 16 columns */
+    for (; i + 16 <= columns; i += 16) {
+        if (next) ask(next, j, i / 16 * portion, (i / 16 + 1) * portion);
         dot4_columns(dtype, rows, row, scales, i, i + 16, q, dp, sum);
+    }
     if (i < columns) dot4_columns(dtype, rows, row, scales, i, columns, q, dp, sum);
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
         v16_sum4(sum[r], s + r * ATT_TILE);
 }
 
-CPU_INLINE void dots_of(uint32_t dtype, const cache_tile *k, range keys, uint32_t columns,
-                        const float *q, uint32_t dp, uint32_t rows, float *s) {
-    uint32_t r = 0;
-    for (; r + SHARE <= rows; r += SHARE) {
-        for (uint32_t j = keys.begin; j < keys.end; j += 4)
-            dot4(dtype, SHARE, k, j, keys.end, columns, q + (size_t)r * dp, dp,
-                 s + (size_t)r * ATT_TILE + j);
-    }
-    for (; SHARE > 2 && r + 2 <= rows; r += 2) {
-        for (uint32_t j = keys.begin; j < keys.end; j += 4)
-            dot4(dtype, 2, k, j, keys.end, columns, q + (size_t)r * dp, dp,
-                 s + (size_t)r * ATT_TILE + j);
-    }
-    for (; r < rows; r++) {
-        for (uint32_t j = keys.begin; j < keys.end; j += 4)
-            dot4(dtype, 1, k, j, keys.end, columns, q + (size_t)r * dp, dp,
-                 s + (size_t)r * ATT_TILE + j);
+CPU_INLINE void dots_rows(uint32_t dtype, int rows, const cache_tile *k, const wish *next,
+                          range keys, uint32_t columns, const float *q, uint32_t dp, float *s) {
+    for (uint32_t j = keys.begin; j < keys.end; j += 4) {
+        if (next)
+            dot4(dtype, rows, k, next, j, keys.end, columns, q, dp, s + j);
+        else
+            dot4(dtype, rows, k, NULL, j, keys.end, columns, q, dp, s + j);
     }
 }
 
-/* s[row, j] = q[row] . k[j] for the keys of the range. May write up to three scores past it: the range
- * begins at a multiple of 4, so that these are inside the row. */
-static void dots(const cache_tile *k, range keys, uint32_t columns, const float *q, uint32_t dp,
-                 uint32_t rows, float *s) {
+CPU_INLINE void dots_of(uint32_t dtype, const cache_tile *k, const wish *next, range keys,
+                        uint32_t columns, const float *q, uint32_t dp, uint32_t rows, float *s) {
+    uint32_t r = 0;
+    for (; r + SHARE <= rows; r += SHARE)
+        dots_rows(dtype, SHARE, k, r ? NULL : next, keys, columns, q + (size_t)r * dp, dp,
+                  s + (size_t)r * ATT_TILE);
+    for (; SHARE > 2 && r + 2 <= rows; r += 2)
+        dots_rows(dtype, 2, k, r ? NULL : next, keys, columns, q + (size_t)r * dp, dp,
+                  s + (size_t)r * ATT_TILE);
+    for (; r < rows; r++)
+        dots_rows(dtype, 1, k, r ? NULL : next, keys, columns, q + (size_t)r * dp, dp,
+                  s + (size_t)r * ATT_TILE);
+}
+
+/* s[row, j] = q[row] . k[j] for the keys of the range; meanwhile those of `next` (or NULL) are asked for. May
+ * write up to three scores past it: the range begins at a multiple of 4, so that these are inside the row. */
+static void dots(const cache_tile *k, const wish *next, range keys, uint32_t columns,
+                 const float *q, uint32_t dp, uint32_t rows, float *s) {
     switch (k->dtype) {
     case HY_DTYPE_F32:
-        dots_of(HY_DTYPE_F32, k, keys, columns, q, dp, rows, s);
+        dots_of(HY_DTYPE_F32, k, next, keys, columns, q, dp, rows, s);
         break;
     case HY_DTYPE_F16:
-        dots_of(HY_DTYPE_F16, k, keys, columns, q, dp, rows, s);
+        dots_of(HY_DTYPE_F16, k, next, keys, columns, q, dp, rows, s);
         break;
     case HY_DTYPE_BF16:
-        dots_of(HY_DTYPE_BF16, k, keys, columns, q, dp, rows, s);
+        dots_of(HY_DTYPE_BF16, k, next, keys, columns, q, dp, rows, s);
         break;
     default:
-        dots_of(HY_DTYPE_Q8_0, k, keys, columns, q, dp, rows, s);
+        dots_of(HY_DTYPE_Q8_0, k, next, keys, columns, q, dp, rows, s);
         break;
     }
 }
@@ -283,23 +303,32 @@ static float soften(const state *st, uint32_t head, uint32_t t, range keys, uint
 
 /* ---- values -------------------------------------------------------------------------------------- */
 
+/* What all rows of weigh() share. */
+typedef struct weighing {
+    const cache_tile *v;
+    const wish *next; /* or NULL */
+    range keys;
+    uint32_t columns, cp;
+} weighing;
+
 /* o[r] = o[r] * factor[r] + sum over the keys in order of s[r, j] * v[j], for columns
  * [i, i + 16 * width) of `rows` rows. */
-CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const cache_tile *v,
-                            const cache_tile *ahead, range keys, uint32_t i, uint32_t columns,
-                            const float *s, const float *factor, float *o, uint32_t cp) {
-    if (width > 1) columns = i + 16 * (uint32_t)width; /* all there: plain loads */
+CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const weighing *w, bool asking,
+                            uint32_t i, const float *s, const float *factor, float *o) {
+    const uint32_t columns = width > 1 ? i + 16 * (uint32_t)width : w->columns; /* > 1: all there */
+    const uint64_t portion = asking ? w->next->step * 16 / w->cp : 0;           /* for 16 columns */
     v16 sum[SHARE][4];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int x = 0; x < width; x++)
-            sum[r][x] = v16_mul(v16_load(o + (size_t)r * cp + i + 16 * x), v16_set(factor[r]));
+            sum[r][x] = v16_mul(v16_load(o + (size_t)r * w->cp + i + 16 * x), v16_set(factor[r]));
     }
-    for (uint32_t j = keys.begin; j < keys.end; j++) {
-        if (ahead && j % AHEAD == 0) prefetch(ahead, j, j + AHEAD);
-        const char *row = v->base + j * v->step;
-        const uint16_t *scales = dtype == HY_DTYPE_Q8_0 ? v->scales + j * v->scale_step : NULL;
+    for (uint32_t j = w->keys.begin; j < w->keys.end; j++) {
+        if (asking) ask(w->next, j, i / 16 * portion, (i / 16 + (uint32_t)width) * portion);
+        const char *row = w->v->base + j * w->v->step;
+        const uint16_t *scales =
+            dtype == HY_DTYPE_Q8_0 ? w->v->scales + j * w->v->scale_step : NULL;
         v16 value[4];
 #pragma GCC unroll 4
         for (int x = 0; x < width; x++)
@@ -316,50 +345,58 @@ CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const cache_til
     for (int r = 0; r < rows; r++) {
 #pragma GCC unroll 4
         for (int x = 0; x < width; x++)
-            v16_store(o + (size_t)r * cp + i + 16 * x, sum[r][x]);
+            v16_store(o + (size_t)r * w->cp + i + 16 * x, sum[r][x]);
     }
 }
 
-CPU_INLINE void weigh_rows(uint32_t dtype, int rows, const cache_tile *v, const cache_tile *ahead,
-                           range keys, uint32_t columns, const float *s, const float *factor,
-                           float *o, uint32_t cp) {
-    uint32_t i = 0;
-    for (; i + 64 <= columns; i += 64)
-        weigh_block(dtype, rows, 4, v, i ? NULL : ahead, keys, i, columns, s, factor, o, cp);
-    for (; i < columns; i += 16)
-        weigh_block(dtype, rows, 1, v, i ? NULL : ahead, keys, i, columns, s, factor, o, cp);
-}
-
-CPU_INLINE void weigh_of(uint32_t dtype, const cache_tile *v, const cache_tile *ahead, range keys,
-                         uint32_t columns, uint32_t rows, const float *s, const float *factor,
-                         float *o, uint32_t cp) {
+/* The same for all rows: the values of these columns stay in the first-level cache. */
+CPU_INLINE void weigh_columns(uint32_t dtype, int width, const weighing *w, uint32_t i,
+                              uint32_t rows, const float *s, const float *factor, float *o) {
     uint32_t r = 0;
+    if (w->next) { /* the first rows do the asking */
+        const uint32_t first = rows >= SHARE ? SHARE : SHARE > 2 && rows >= 2 ? 2 : 1;
+        if (first == SHARE)
+            weigh_block(dtype, SHARE, width, w, true, i, s, factor, o);
+        else if (SHARE > 2 && first == 2)
+            weigh_block(dtype, 2, width, w, true, i, s, factor, o);
+        else
+            weigh_block(dtype, 1, width, w, true, i, s, factor, o);
+        r = first;
+    }
     for (; r + SHARE <= rows; r += SHARE)
-        weigh_rows(dtype, SHARE, v, ahead, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
-                   o + (size_t)r * cp, cp);
+        weigh_block(dtype, SHARE, width, w, false, i, s + (size_t)r * ATT_TILE, factor + r,
+                    o + (size_t)r * w->cp);
     for (; SHARE > 2 && r + 2 <= rows; r += 2)
-        weigh_rows(dtype, 2, v, ahead, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
-                   o + (size_t)r * cp, cp);
+        weigh_block(dtype, 2, width, w, false, i, s + (size_t)r * ATT_TILE, factor + r,
+                    o + (size_t)r * w->cp);
     for (; r < rows; r++)
-        weigh_rows(dtype, 1, v, ahead, keys, columns, s + (size_t)r * ATT_TILE, factor + r,
-                   o + (size_t)r * cp, cp);
+        weigh_block(dtype, 1, width, w, false, i, s + (size_t)r * ATT_TILE, factor + r,
+                    o + (size_t)r * w->cp);
 }
 
-/* All rows see the same keys. ahead: the keys of the tile that comes next, or NULL. */
-static void weigh(const cache_tile *v, const cache_tile *ahead, range keys, uint32_t columns,
-                  uint32_t rows, const float *s, const float *factor, float *o, uint32_t cp) {
-    switch (v->dtype) {
+CPU_INLINE void weigh_of(uint32_t dtype, const weighing *w, uint32_t rows, const float *s,
+                         const float *factor, float *o) {
+    uint32_t i = 0;
+    for (; i + 64 <= w->columns; i += 64)
+        weigh_columns(dtype, 4, w, i, rows, s, factor, o);
+    for (; i < w->columns; i += 16)
+        weigh_columns(dtype, 1, w, i, rows, s, factor, o);
+}
+
+/* All rows see the same keys. */
+static void weigh(const weighing *w, uint32_t rows, const float *s, const float *factor, float *o) {
+    switch (w->v->dtype) {
     case HY_DTYPE_F32:
-        weigh_of(HY_DTYPE_F32, v, ahead, keys, columns, rows, s, factor, o, cp);
+        weigh_of(HY_DTYPE_F32, w, rows, s, factor, o);
         break;
     case HY_DTYPE_F16:
-        weigh_of(HY_DTYPE_F16, v, ahead, keys, columns, rows, s, factor, o, cp);
+        weigh_of(HY_DTYPE_F16, w, rows, s, factor, o);
         break;
     case HY_DTYPE_BF16:
-        weigh_of(HY_DTYPE_BF16, v, ahead, keys, columns, rows, s, factor, o, cp);
+        weigh_of(HY_DTYPE_BF16, w, rows, s, factor, o);
         break;
     default:
-        weigh_of(HY_DTYPE_Q8_0, v, ahead, keys, columns, rows, s, factor, o, cp);
+        weigh_of(HY_DTYPE_Q8_0, w, rows, s, factor, o);
         break;
     }
 }
@@ -384,19 +421,19 @@ static void add_tile(state *st, const item *it, const range *seen, range tile, u
     }
     if (all.begin >= all.end) return;
     const range read = {all.begin & ~3u, all.end};
-    cache_tile k, v, next_k = {.base = NULL};
+    cache_tile k, v, next_k;
     if (!open_tile(st->call, HY_ATTENTION_k_cache, it, tile.begin, &k) ||
         !open_tile(st->call, HY_ATTENTION_v_cache, it, tile.begin, &v))
         return;
     const bool direct = rows <= SHARE;
-    if (direct && tile.end < end &&
-        !open_tile(st->call, HY_ATTENTION_k_cache, it, tile.end, &next_k))
-        next_k.base = NULL;
+    const wish values = wish_for(&v);
+    wish next = {NULL, 0};
+    if (tile.end < end && open_tile(st->call, HY_ATTENTION_k_cache, it, tile.end, &next_k))
+        next = wish_for(&next_k);
     if (!direct && k.dtype != HY_DTYPE_F32) k = expand(&k, read, s->d, s->dp, st->tile);
     for (range part = {read.begin, 0}; part.begin < read.end; part.begin = part.end) {
-        part.end = HY_MIN(part.begin + AHEAD, read.end);
-        if (direct) prefetch(&v, part.begin, part.end);
-        dots(&k, part, s->d, st->q, s->dp, rows, st->s);
+        part.end = HY_MIN(part.begin + PART, read.end);
+        dots(&k, &values, part, s->d, st->q, s->dp, rows, st->s);
     }
     for (uint32_t r = 0; r < rows; r++) {
         const uint32_t i = r / it->heads;
@@ -405,14 +442,15 @@ static void add_tile(state *st, const item *it, const range *seen, range tile, u
                                st->s + (size_t)r * ATT_TILE, &st->m[r], &st->l[r]);
     }
     if (!direct && v.dtype != HY_DTYPE_F32) v = expand(&v, all, s->c, s->cp, st->tile);
-    for (uint32_t i = 0, next; i < tokens; i = next) { /* runs of tokens that see the same keys */
-        for (next = i + 1;
-             next < tokens && keys[next].begin == keys[i].begin && keys[next].end == keys[i].end;)
-            next++;
+    for (uint32_t i = 0, next_token; i < tokens; i = next_token) { /* runs that see the same keys */
+        for (next_token = i + 1; next_token < tokens && keys[next_token].begin == keys[i].begin &&
+                                 keys[next_token].end == keys[i].end;)
+            next_token++;
         const size_t r = (size_t)i * it->heads;
+        const weighing w = {&v, next.base && i == 0 ? &next : NULL, keys[i], s->c, s->cp};
         if (keys[i].begin < keys[i].end)
-            weigh(&v, direct && next_k.base ? &next_k : NULL, keys[i], s->c, (next - i) * it->heads,
-                  st->s + r * ATT_TILE, factor + r, st->o + r * s->cp, s->cp);
+            weigh(&w, (next_token - i) * it->heads, st->s + r * ATT_TILE, factor + r,
+                  st->o + r * s->cp);
     }
 }
 
