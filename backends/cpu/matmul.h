@@ -39,12 +39,17 @@ enum {
 /* Multiplies one panel with one tile: z [width][16]. */
 typedef void (*mm_micro)(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z);
 
+/* Scales and offsets of consecutive k, all [16 rows]: a of 32 k (q6_k: 16), b of 32 k (q2_k: 16), sc of 16. */
+typedef struct mm_scales {
+    float a[MM_BLOCK_CHUNK / 16][CPU_PANEL], b[MM_BLOCK_CHUNK / 16][CPU_PANEL];
+    int8_t sc[MM_BLOCK_CHUNK / 16][CPU_PANEL]; /* q2_k, q3_k */
+} __attribute__((aligned(64))) mm_scales;
+
 /* A chunk of a panel of a block format, unpacked once for many tiles; small enough for the first-level
  * cache together with the tile's part. */
 typedef struct mm_unpacked {
-    uint8_t w[MM_BLOCK_CHUNK * CPU_PANEL];   /* [k / 4][16 rows][4], unsigned */
-    float a[MM_BLOCK_CHUNK / 16][CPU_PANEL]; /* [k / 32][row], q6_k [k / 16] */
-    float b[MM_BLOCK_CHUNK / 16][CPU_PANEL]; /* [k / 32], q2_k [k / 16] */
+    uint8_t w[MM_BLOCK_CHUNK * CPU_PANEL]; /* [k / 4][16 rows][4], as the ISA multiplies them */
+    mm_scales scales;
 } __attribute__((aligned(64))) mm_unpacked;
 
 /* Adds one chunk (k elements) times the tile's part to z [width][16]. */

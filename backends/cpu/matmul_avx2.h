@@ -72,6 +72,7 @@ CPU_INLINE __m256i add_bit(__m256i v, const uint8_t *bits, int g, int bit) {
 /* Weights of group g; rows 8 high .. 8 high + 7. */
 CPU_INLINE __m256i group(mm_format f, const uint8_t *sub, int g, int high) {
     const uint8_t *mine = sub + 32 * high;
+    if (f.unpacked) return load_32b(mine + 64 * g);
     const __m256i three = _mm256_set1_epi8(3);
     if (f.dtype == HY_DTYPE_Q8_0) return load_32b(mine + 64 * g);
     if (f.dtype == HY_DTYPE_Q2_K) return _mm256_and_si256(pair_at(mine, g, 0), three);
@@ -265,6 +266,47 @@ CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const 
         half_panels(f, n, 1, 1, panel, tile, k, z);
     }
 }
+
+/* ---- many tiles: chunks unpacked before ---- */
+
+/* mm_kernels.unpack once f is a constant. */
+CPU_INLINE void mm_unpack(mm_format f, const uint8_t *panel, uint32_t k, mm_unpacked *out) {
+    uint8_t *w = out->w;
+    for (uint32_t s = 0; s < k / 32; s += (uint32_t)f.subs) {
+        const uint8_t *sub = panel + f.header;
+        chunk_scales(f, panel, s, &out->scales);
+        for (int i = 0; i < f.subs; i++, sub += f.sub) {
+            MM_UNROLL for (int g = 0; g < 16; g++, w += 32)
+                _mm256_store_si256((__m256i *)(void *)w, group(f, sub, g / 2, g % 2));
+        }
+        panel = sub;
+    }
+}
+
+/* An mm_wide once f and n are constants. */
+CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, const uint8_t *tile,
+                               uint32_t k, float *z) {
+    const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
+    for (int high = 0; high < 2; high++, z += 8) {
+        const uint8_t *x = tile;
+        __m256 acc[4];
+        MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm256_setzero_ps();
+        for (uint32_t s = 0; s < k / 32; s++, x += step) {
+            MM_FORGET();
+            sub_block(f, n, u->w + 512 * s, x, high, &u->scales, (int)s, acc);
+        }
+        MM_UNROLL for (int c = 0; c < n; c++)
+            _mm256_storeu_ps(z + 16 * c, _mm256_add_ps(_mm256_loadu_ps(z + 16 * c), acc[c]));
+    }
+}
+
+#define MM_WIDE 1
+#define MM_EACH_NARROW MM_EACH_WIDTH
+#define MM_WIDE_FORMATS MM_BLOCK_FORMATS
+#define MM_WIDE_FUNCTIONS(DTYPE, name, header, sub, subs, split, minima)                           \
+    MM_WIDE_FUNCTION(DTYPE, name, split, minima, 4)
+#define MM_WIDE_ENTRIES(name)                                                                      \
+    { NULL, NULL, wide_##name##_4 }
 
 /* ---- float weights ---------------------------------------------------------------------------------- */
 

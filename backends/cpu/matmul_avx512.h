@@ -343,25 +343,19 @@ CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const 
 /* mm_kernels.unpack once f is a constant. */
 CPU_INLINE void mm_unpack(mm_format f, const uint8_t *panel, uint32_t k, mm_unpacked *out) {
     const bool scaled = f.split && f.dtype != HY_DTYPE_Q6_K;
-    const uint32_t as = f.dtype == HY_DTYPE_Q6_K ? 2 : 1, bs = scaled ? 2 : 1; /* of a sub-block */
+    const __m512i none = _mm512_setzero_si512();
     uint8_t *w = out->w;
-    for (uint32_t at = 0, s = 0; at < k; at += 32u * (uint32_t)f.subs) {
-        const uint8_t *header = panel;
-        mm_scales scales;
-        block_scales(f, header, &scales);
-        panel += f.header;
-        for (uint32_t i = 0; i < (uint32_t)f.subs; i++, s++, panel += f.sub) {
-            memcpy(out->a[as * s], scales.a[as * i], as * sizeof out->a[0]);
-            if (f.minima) memcpy(out->b[bs * s], scales.b[bs * i], bs * sizeof out->b[0]);
+    for (uint32_t s = 0; s < k / 32; s += (uint32_t)f.subs) {
+        const uint8_t *sub = panel + f.header;
+        chunk_scales(f, panel, s, &out->scales);
+        for (int i = 0; i < f.subs; i++, sub += f.sub) {
             mm_products products;
             if (scaled)
-                products_of(f, header,
-                            f.dtype == HY_DTYPE_Q3_K ? scale_words(header, (int)i / 2)
-                                                     : _mm512_setzero_si512(),
-                            (int)i, &products);
+                products_of(f, panel, f.minima ? none : scale_words(panel, i / 2), i, &products);
             MM_UNROLL for (int g = 0; g < 8; g++, w += 64) _mm512_store_si512(
-                (void *)w, scaled ? scaled_group(f, panel, g, &products) : group(f, panel, g));
+                (void *)w, scaled ? scaled_group(f, sub, g, &products) : group(f, sub, g));
         }
+        panel = sub;
     }
 }
 
@@ -406,10 +400,10 @@ CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, c
     for (uint32_t s = 0; s < k / 32; s++, tile += step) {
         MM_FORGET();
         if (f.dtype == HY_DTYPE_Q6_K) {
-            wide_halves(n, u->w + 512 * s, tile, u->a + 2 * s, acc);
+            wide_halves(n, u->w + 512 * s, tile, u->scales.a + 2 * s, acc);
             continue;
         }
-        const __m512 a = _mm512_load_ps(u->a[s]);
+        const __m512 a = _mm512_load_ps(u->scales.a[s]);
         const uint8_t *aux = tile + n * 36;
         __m512i dot[MM_MAX_WIDTH];
         __m512 b[2];
@@ -417,7 +411,7 @@ CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, c
             f.minima ? _mm512_setzero_si512() : broadcast(aux + 4 * c);
         wide_dots(0, n, u->w + 512 * s, tile, 0, 8, dot);
         MM_UNROLL for (int h = 0; f.minima && h <= f.split; h++) b[h] =
-            _mm512_load_ps(u->b[f.split ? 2 * s + (uint32_t)h : s]);
+            _mm512_load_ps(u->scales.b[f.split ? 2 * s + (uint32_t)h : s]);
         add_sums(f.minima ? 1 + f.split : 0, n, 0, n, tile, a, b, dot, acc);
     }
     MM_UNROLL for (int c = 0; c < n; c++)
@@ -425,24 +419,32 @@ CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, c
 }
 
 #define MM_WIDE 1
-/* Formats that are alike once unpacked: X(name, a format of that sort). */
-#define MM_WIDE_SORTS(X)                                                                           \
-    X(plain, HY_DTYPE_Q8_0, 0, 0)                                                                  \
-    X(pair, HY_DTYPE_Q3_K, 0, 0)                                                                   \
-    X(minima, HY_DTYPE_Q4_K, 0, 1)                                                                 \
-    X(halves, HY_DTYPE_Q2_K, 1, 1)                                                                 \
-    X(split, HY_DTYPE_Q6_K, 1, 0)
-#define MM_WIDE_FUNCTION(name, DTYPE, split, minima, width)                                        \
-    static void wide_##name##_##width(const mm_unpacked *u, const uint8_t *tile, uint32_t k,       \
-                                      float *z) {                                                  \
-        mm_wide_blocks((mm_format){DTYPE, 0, 0, 0, split, minima}, width, u, tile, k, z);          \
-    }
-#define MM_WIDE_FUNCTIONS(name, DTYPE, split, minima)                                              \
-    MM_WIDE_FUNCTION(name, DTYPE, split, minima, 8)                                                \
-    MM_WIDE_FUNCTION(name, DTYPE, split, minima, 12)
-MM_WIDE_SORTS(MM_WIDE_FUNCTIONS)
-#define MM_WIDE_ROW(name)                                                                          \
+/* Formats that are alike once unpacked share functions: X(a format of that sort, its name, split, minima). */
+#define MM_WIDE_FORMATS(X)                                                                         \
+    X(HY_DTYPE_Q8_0, q8_0, 0, 0)                                                                   \
+    X(HY_DTYPE_Q3_K, q3_k, 0, 0)                                                                   \
+    X(HY_DTYPE_Q4_K, q4_k, 0, 1)                                                                   \
+    X(HY_DTYPE_Q2_K, q2_k, 1, 1)                                                                   \
+    X(HY_DTYPE_Q6_K, q6_k, 1, 0)
+#define MM_WIDE_FUNCTIONS(DTYPE, name, split, minima)                                              \
+    MM_WIDE_FUNCTION(DTYPE, name, split, minima, 8)                                                \
+    MM_WIDE_FUNCTION(DTYPE, name, split, minima, 12)
+#define MM_LIKE_q8_0 MM_WIDE_OF(q8_0)
+#define MM_LIKE_q4_0 MM_WIDE_OF(q8_0)
+#define MM_LIKE_q5_0 MM_WIDE_OF(q8_0)
+#define MM_LIKE_iq4_nl MM_WIDE_OF(q8_0)
+#define MM_LIKE_iq4_xs MM_WIDE_OF(q8_0)
+#define MM_LIKE_mxfp4 MM_WIDE_OF(q8_0)
+#define MM_LIKE_q3_k MM_WIDE_OF(q3_k)
+#define MM_LIKE_q4_1 MM_WIDE_OF(q4_k)
+#define MM_LIKE_q5_1 MM_WIDE_OF(q4_k)
+#define MM_LIKE_q4_k MM_WIDE_OF(q4_k)
+#define MM_LIKE_q5_k MM_WIDE_OF(q4_k)
+#define MM_LIKE_q2_k MM_WIDE_OF(q2_k)
+#define MM_LIKE_q6_k MM_WIDE_OF(q6_k)
+#define MM_WIDE_OF(name)                                                                           \
     { NULL, NULL, NULL, wide_##name##_8, wide_##name##_12 }
+#define MM_WIDE_ENTRIES(name) MM_LIKE_##name
 
 /* ---- float weights ---------------------------------------------------------------------------------- */
 

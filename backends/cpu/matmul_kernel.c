@@ -15,6 +15,7 @@ typedef struct mm_format {
     int subs;        /* sub-blocks of 32 k in a block */
     int split;       /* 1: scales of 16 k each */
     int minima;      /* 1: offsets b */
+    int unpacked;    /* 1: weights as in mm_unpacked; header, sub and subs mean nothing */
 } mm_format;
 
 /* X(dtype, name, header, sub, subs, split, minima) */
@@ -44,12 +45,6 @@ CPU_INLINE uint32_t load_u32(const void *p) {
 }
 
 /* ---- the sub-blocks' scales ------------------------------------------------------------------------ */
-
-/* Of every sub-block of a panel block: a [32 k, q6_k 16 k], b [32 k, q2_k 16 k], sc [16 k], all [16 rows]. */
-typedef struct mm_scales {
-    float a[16][CPU_PANEL], b[16][CPU_PANEL];
-    int8_t sc[16][CPU_PANEL]; /* q2_k, q3_k */
-} __attribute__((aligned(64))) mm_scales;
 
 /* Byte `i` of 16 words. */
 CPU_INLINE int32_t byte_of(uint32_t word, int i) {
@@ -154,6 +149,18 @@ CPU_INLINE void block_scales(mm_format f, const uint8_t *header, mm_scales *out)
         scales_q4_k(header, d, dmin, out);
 }
 
+/* Scales of the block at `header` to sub-block `s` on of a chunk's. */
+CPU_INLINE void chunk_scales(mm_format f, const uint8_t *header, uint32_t s, mm_scales *out) {
+    const bool scaled = f.split && f.dtype != HY_DTYPE_Q6_K;
+    const uint32_t as = f.dtype == HY_DTYPE_Q6_K ? 2 : 1, bs = scaled ? 2 : 1; /* of a sub-block */
+    const uint32_t subs = (uint32_t)f.subs;
+    mm_scales own;
+    block_scales(f, header, &own);
+    memcpy(out->a[as * s], own.a, as * subs * sizeof own.a[0]);
+    if (f.minima) memcpy(out->b[bs * s], own.b, bs * subs * sizeof own.b[0]);
+    if (scaled) memcpy(out->sc[2 * s], own.sc, 2 * subs * sizeof own.sc[0]);
+}
+
 /* Several streams at a time are more than hardware prefetchers follow. Lines hold two rows of halves. */
 enum { MM_AHEAD = 8 * MM_CHUNK };
 CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
@@ -175,7 +182,8 @@ CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
 
 #define MM_BLOCK_FUNCTION(DTYPE, name, header, sub, subs, split, minima, width)                    \
     static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {  \
-        mm_blocks((mm_format){DTYPE, header, sub, subs, split, minima}, width, panel, tile, k, z); \
+        mm_blocks((mm_format){DTYPE, header, sub, subs, split, minima, 0}, width, panel, tile, k,  \
+                  z);                                                                              \
     }
 #define MM_PLAIN_FUNCTION(DTYPE, name, width)                                                      \
     static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {  \
@@ -193,9 +201,15 @@ MM_PLAIN_FORMATS(MM_PLAIN_FUNCTIONS)
 #ifdef MM_WIDE
 #define MM_UNPACK_FUNCTION(DTYPE, name, header, sub, subs, split, minima)                          \
     static void unpack_##name(const uint8_t *panel, uint32_t k, mm_unpacked *out) {                \
-        mm_unpack((mm_format){DTYPE, header, sub, subs, split, minima}, panel, k, out);            \
+        mm_unpack((mm_format){DTYPE, header, sub, subs, split, minima, 0}, panel, k, out);         \
+    }
+#define MM_WIDE_FUNCTION(DTYPE, name, split, minima, width)                                        \
+    static void wide_##name##_##width(const mm_unpacked *u, const uint8_t *tile, uint32_t k,       \
+                                      float *z) {                                                  \
+        mm_wide_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1}, width, u, tile, k, z);       \
     }
 MM_BLOCK_FORMATS(MM_UNPACK_FUNCTION)
+MM_WIDE_FORMATS(MM_WIDE_FUNCTIONS)
 #endif
 
 /* ---- activations ----------------------------------------------------------------------------------- */
@@ -405,25 +419,14 @@ static void finish(const mm_epilogue *e, const float *z, const float *up, uint32
     [DTYPE] = {MM_EACH_NARROW(MM_BLOCK_ENTRY, DTYPE, name, header, sub, subs, split, minima)},
 #define MM_PLAIN_ROW(DTYPE, name) [DTYPE] = {MM_EACH_WIDTH(MM_ROW_ENTRY, DTYPE, name)},
 #define MM_UNPACK_ROW(DTYPE, name, header, sub, subs, split, minima) [DTYPE] = unpack_##name,
+#define MM_WIDE_ROW(DTYPE, name, header, sub, subs, split, minima) [DTYPE] = MM_WIDE_ENTRIES(name),
 
 const mm_kernels CPU_NAME(cpu_mm) = {
     .width = {MM_WIDTH_LIST},
     .micro = {MM_BLOCK_FORMATS(MM_BLOCK_ROW) MM_PLAIN_FORMATS(MM_PLAIN_ROW)},
 #ifdef MM_WIDE
     .unpack = {MM_BLOCK_FORMATS(MM_UNPACK_ROW)},
-    .wide = {[HY_DTYPE_Q8_0] = MM_WIDE_ROW(plain),
-             [HY_DTYPE_Q4_0] = MM_WIDE_ROW(plain),
-             [HY_DTYPE_Q4_1] = MM_WIDE_ROW(minima),
-             [HY_DTYPE_Q5_0] = MM_WIDE_ROW(plain),
-             [HY_DTYPE_Q5_1] = MM_WIDE_ROW(minima),
-             [HY_DTYPE_Q2_K] = MM_WIDE_ROW(halves),
-             [HY_DTYPE_Q3_K] = MM_WIDE_ROW(pair),
-             [HY_DTYPE_Q4_K] = MM_WIDE_ROW(minima),
-             [HY_DTYPE_Q5_K] = MM_WIDE_ROW(minima),
-             [HY_DTYPE_Q6_K] = MM_WIDE_ROW(split),
-             [HY_DTYPE_IQ4_NL] = MM_WIDE_ROW(plain),
-             [HY_DTYPE_IQ4_XS] = MM_WIDE_ROW(plain),
-             [HY_DTYPE_MXFP4] = MM_WIDE_ROW(plain)},
+    .wide = {MM_BLOCK_FORMATS(MM_WIDE_ROW)},
 #endif
     .fill = fill,
     .finish = finish,
