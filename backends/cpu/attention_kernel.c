@@ -10,11 +10,12 @@
 #include "backends/cpu/attention.h"
 #include "backends/cpu/kernel.h"
 
-/* Rows that share each load of a key or value, by the registers there are. */
+/* Rows that share each load of a key or value, by the registers there are; whether many rows have the keys
+ * turned over, so that sums over lanes need no shuffles. */
 #if defined(__AVX512F__)
-enum { SHARE = 4 };
+enum { SHARE = 4, TURN = 1 };
 #else
-enum { SHARE = 1 };
+enum { SHARE = 1, TURN = 0 };
 #endif
 enum {
     PART = 16
@@ -262,10 +263,89 @@ static void dots(const cache_tile *k, const wish *next, range keys, uint32_t col
     }
 }
 
-/* Raw dot products of one row -> probabilities relative to the row's new maximum; updates m and l.
- * Returns the factor for what was summed before. `p0` is the position of lane 0. */
-static float soften(const state *st, uint32_t head, uint32_t t, range keys, uint32_t p0, float *s,
-                    float *m, float *l) {
+/* ---- scores of many rows ---- */
+
+#if defined(__AVX512F__)
+/* Keys [r.begin, r.end) of a tile as float32 [key / 16][width][16]: columns follow each other, a vector has 16
+ * keys. What stands for other keys of the blocks means nothing. */
+static void turn(const cache_tile *from, range r, uint32_t columns, uint32_t width, float *to) {
+    for (uint32_t j = r.begin & ~15u; j < r.end; j += 16) {
+        for (uint32_t i = 0; i < columns; i += 16) {
+            v16 key[16];
+#pragma GCC unroll 16
+            for (uint32_t x = 0; x < 16; x++) {
+                const uint32_t at = HY_MIN(HY_MAX(j + x, r.begin), r.end - 1);
+                const uint16_t *scales = from->scales ? from->scales + at * from->scale_step : NULL;
+                key[x] = load_kv(from->dtype, from->base + at * from->step, scales, i, columns);
+            }
+            v16_transpose(key);
+#pragma GCC unroll 16
+            for (int x = 0; x < 16; x++)
+                v16_store(to + (size_t)j * width + (i + (uint32_t)x) * 16, key[x]);
+        }
+    }
+}
+
+/* The sums over columns c, c + 8, c + 4, c + 12 of every 16, added up as v16_sum would: of SHARE rows and 16
+ * keys. */
+CPU_INLINE void quarter(const float *k, const float *q, uint32_t dp, uint32_t c, v16 *out) {
+    v16 sum[4][SHARE];
+#pragma GCC unroll 16
+    for (int x = 0; x < 4 * SHARE; x++)
+        sum[x / SHARE][x % SHARE] = v16_zero();
+    for (uint32_t i = c; i < dp; i += 16) {
+#pragma GCC unroll 4
+        for (int x = 0; x < 4; x++) {
+            const uint32_t column = i + (uint32_t)(x % 2 * 8 + x / 2 * 4);
+            const v16 key = v16_load(k + (size_t)column * 16);
+#pragma GCC unroll 4
+            for (int r = 0; r < SHARE; r++)
+                sum[x][r] = v16_fma(v16_set(q[(size_t)r * dp + column]), key, sum[x][r]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < SHARE; r++)
+        out[r] = v16_add(v16_add(sum[0][r], sum[1][r]), v16_add(sum[2][r], sum[3][r]));
+}
+
+/* dots() of all rows with turned keys: the same bits. Rows past the last of SHARE are computed too: there is
+ * room for ATT_ROWS, a multiple. Values that are needed next are asked for on the way. */
+static void dots_turned(const float *k, range keys, const wish *next, const float *q, uint32_t dp,
+                        uint32_t rows, float *s) {
+    for (uint32_t j = keys.begin & ~15u; j < keys.end; j += 16, k += (size_t)dp * 16) {
+        for (uint32_t r = 0; r < rows; r += SHARE) {
+            const float *query = q + (size_t)r * dp;
+            v16 a[SHARE], b[SHARE], c[SHARE], d[SHARE];
+            const uint32_t lines =
+                16 * SHARE / HY_MIN(rows, 16 * SHARE) + 1; /* keys for this row */
+            for (uint32_t x = 0; x < lines && r / SHARE * lines + x < 16; x++)
+                ask(next, j + r / SHARE * lines + x, 0, next->step);
+            quarter(k, query, dp, 0, a);
+            quarter(k, query, dp, 2, b);
+            quarter(k, query, dp, 1, c);
+            quarter(k, query, dp, 3, d);
+            for (int x = 0; x < SHARE; x++)
+                v16_store(s + (size_t)(r + (uint32_t)x) * ATT_TILE + j,
+                          v16_add(v16_add(a[x], b[x]), v16_add(c[x], d[x])));
+        }
+    }
+}
+#else
+static void turn(const cache_tile *from, range r, uint32_t columns, uint32_t width, float *to) {
+    (void)from, (void)r, (void)columns, (void)width, (void)to;
+}
+static void dots_turned(const float *k, range keys, const wish *next, const float *q, uint32_t dp,
+                        uint32_t rows, float *s) {
+    (void)k, (void)keys, (void)next, (void)q, (void)dp, (void)rows, (void)s;
+}
+#endif
+
+/* ---- probabilities ---- */
+
+/* Raw dot products of one row -> scores, those of other keys -infinity; their maximum. `p0` is the position of
+ * lane 0. */
+static float mask_scores(const state *st, uint32_t head, uint32_t t, range keys, uint32_t p0,
+                         float *s) {
     const hy_attention_attr *attr = &st->call->op.attention;
     const uint32_t width = (uint32_t)hy_align_up(keys.end, 16);
     for (uint32_t j = 0; j < width; j += 16)
@@ -287,18 +367,45 @@ static float soften(const state *st, uint32_t head, uint32_t t, range keys, uint
     v16 largest = v16_load(s);
     for (uint32_t j = 16; j < width; j += 16)
         largest = v16_max(v16_load(s + j), largest);
-    const float top = v16_max_lane(largest), next = top > *m ? top : *m;
+    return v16_max_lane(largest);
+}
+
+/* Scores of one row -> probabilities relative to `next`; returns their sum. */
+static float exponentials(range keys, float next, float *s) {
     v16 sum = v16_zero();
-    for (uint32_t j = 0; j < width; j += 16) {
+    for (uint32_t j = 0; j < keys.end; j += 16) {
         const v16 p = v16_exp(v16_sub(v16_load(s + j), v16_set(next)));
         v16_store(s + j, p);
         sum = v16_add(sum, p);
     }
-    float lanes[16];
-    v16_store(lanes, v16_exp(v16_set(*m - next)));
-    *l = *l * lanes[0] + v16_sum(sum);
-    *m = next;
-    return lanes[0];
+    return v16_sum(sum);
+}
+
+/* Raw dot products of the item's rows -> probabilities relative to each row's new maximum; updates m and l of
+ * rows that see a key. factor: for what a row has summed before. */
+static void soften(state *st, const item *it, const range *keys, uint32_t p0, float *factor) {
+    const uint32_t rows = (it->end - it->begin) * it->heads;
+    for (uint32_t first = 0; first < rows; first += 16) { /* 16 factors by one v16_exp */
+        const uint32_t count = HY_MIN(rows - first, 16);
+        float top[16], next[16];
+        for (uint32_t x = 0; x < 16; x++) {
+            const uint32_t r = first + HY_MIN(x, count - 1), i = r / it->heads;
+            top[x] = -INFINITY;
+            if (x < count && keys[i].begin < keys[i].end)
+                top[x] = mask_scores(st, it->head + r % it->heads, it->begin + i, keys[i], p0,
+                                     st->s + (size_t)r * ATT_TILE);
+        }
+        const v16 before = v16_load(st->m + first), after = v16_max(v16_load(top), before);
+        v16_store(next, after);
+        v16_store(factor + first, v16_exp(v16_sub(before, after)));
+        for (uint32_t x = 0; x < count; x++) {
+            const uint32_t r = first + x, i = r / it->heads;
+            if (keys[i].begin >= keys[i].end) continue;
+            const float sum = exponentials(keys[i], next[x], st->s + (size_t)r * ATT_TILE);
+            st->l[r] = st->l[r] * factor[r] + sum;
+            st->m[r] = next[x];
+        }
+    }
 }
 
 /* ---- values -------------------------------------------------------------------------------------- */
@@ -430,17 +537,18 @@ static void add_tile(state *st, const item *it, const range *seen, range tile, u
     wish next = {NULL, 0};
     if (tile.end < end && open_tile(st->call, HY_ATTENTION_k_cache, it, tile.end, &next_k))
         next = wish_for(&next_k);
-    if (!direct && k.dtype != HY_DTYPE_F32) k = expand(&k, read, s->d, s->dp, st->tile);
-    for (range part = {read.begin, 0}; part.begin < read.end; part.begin = part.end) {
-        part.end = HY_MIN(part.begin + PART, read.end);
-        dots(&k, &values, part, s->d, st->q, s->dp, rows, st->s);
+    if (!direct && TURN) {
+        turn(&k, read, s->d, s->dp, st->tile);
+        dots_turned(st->tile + (size_t)(read.begin & ~15u) * s->dp, read, &values, st->q, s->dp,
+                    rows, st->s);
+    } else {
+        if (!direct && k.dtype != HY_DTYPE_F32) k = expand(&k, read, s->d, s->dp, st->tile);
+        for (range part = {read.begin, 0}; part.begin < read.end; part.begin = part.end) {
+            part.end = HY_MIN(part.begin + PART, read.end);
+            dots(&k, &values, part, s->d, st->q, s->dp, rows, st->s);
+        }
     }
-    for (uint32_t r = 0; r < rows; r++) {
-        const uint32_t i = r / it->heads;
-        if (keys[i].begin < keys[i].end)
-            factor[r] = soften(st, it->head + r % it->heads, it->begin + i, keys[i], tile.begin,
-                               st->s + (size_t)r * ATT_TILE, &st->m[r], &st->l[r]);
-    }
+    soften(st, it, keys, tile.begin, factor);
     if (!direct && v.dtype != HY_DTYPE_F32) v = expand(&v, all, s->c, s->cp, st->tile);
     for (uint32_t i = 0, next_token; i < tokens; i = next_token) { /* runs that see the same keys */
         for (next_token = i + 1; next_token < tokens && keys[next_token].begin == keys[i].begin &&

@@ -122,6 +122,30 @@ CPU_INLINE void v16_sum4(const v16 x[4], float *out) {
     _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(first, c)));
 }
 
+/* 16 x 16 turned over: lane j of x[i] <-> lane i of x[j]. */
+CPU_INLINE void v16_transpose(v16 x[16]) {
+    __m512 t[16];
+    for (int i = 0; i < 16; i += 4) { /* 4 x 4 inside of 128 bits */
+        const __m512 a = _mm512_unpacklo_ps(x[i], x[i + 1]), b = _mm512_unpackhi_ps(x[i], x[i + 1]);
+        const __m512 c = _mm512_unpacklo_ps(x[i + 2], x[i + 3]);
+        const __m512 d = _mm512_unpackhi_ps(x[i + 2], x[i + 3]);
+        t[i] = _mm512_shuffle_ps(a, c, 0x44);
+        t[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+        t[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
+        t[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+    }
+    for (int i = 0; i < 4; i++) { /* then the 128 bits */
+        const __m512 a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88);
+        const __m512 b = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88);
+        const __m512 c = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+        const __m512 d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+        x[i] = _mm512_shuffle_f32x4(a, b, 0x88);
+        x[i + 8] = _mm512_shuffle_f32x4(a, b, 0xdd);
+        x[i + 4] = _mm512_shuffle_f32x4(c, d, 0x88);
+        x[i + 12] = _mm512_shuffle_f32x4(c, d, 0xdd);
+    }
+}
+
 #elif defined(__AVX2__)
 
 typedef struct v16 {
@@ -370,6 +394,16 @@ CPU_INLINE float cpu_f16(uint16_t h) {
 
 /* The largest lane; a NaN may be passed over. */
 CPU_INLINE float v16_max_lane(v16 x) {
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+    const __m256 a = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+#else
+    const __m256 a = _mm256_max_ps(x.a, x.b);
+#endif
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+#else
     float lanes[16];
     v16_store(lanes, x);
     for (int half = 8; half; half /= 2) {
@@ -377,6 +411,7 @@ CPU_INLINE float v16_max_lane(v16 x) {
             lanes[i] = lanes[i] > lanes[i + half] ? lanes[i] : lanes[i + half];
     }
     return lanes[0];
+#endif
 }
 
 /* Rounds to nearest even. */
