@@ -137,7 +137,7 @@ static void multiply(const cpu_call *call, const mm_job *job, uint32_t g, uint32
 
 static void run(cpu_call *call, uint32_t worker, uint32_t workers) {
     (void)workers;
-    const mm_job job = cpu_mm_job_of(call);
+    const mm_job job = cpu_mm_job_of(call, UINT32_MAX);
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x),
                    per_strip = STRIP / CPU_PANEL / job.panels.units;
     float *strip = (float *)(void *)((uint8_t *)call->workspace + x_bytes(&call->op)) +

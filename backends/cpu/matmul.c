@@ -40,8 +40,8 @@ static uint64_t small_workspace(const hy_op *op, uint32_t workers) {
 }
 
 static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const mm_job job = cpu_mm_job_of(call);
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
+    const mm_job job = cpu_mm_job_of(call, rows);
     uint8_t *tile = (uint8_t *)call->workspace + worker * small_stride(&call->op);
     uint64_t begin, end;
     cpu_share(job.panels.groups, worker, workers, &begin, &end);
@@ -73,8 +73,9 @@ static uint64_t rows_workspace(const hy_op *op, uint32_t workers) {
 }
 
 static void fill_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const mm_job job = cpu_mm_job_of(call);
-    const uint32_t rows = cpu_rows(call, HY_MATMUL_x), k = job.panels.k;
+    const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
+    const mm_job job = cpu_mm_job_of(call, rows);
+    const uint32_t k = job.panels.k;
     const uint64_t parts = hy_div_up(k, FILL_K);
     uint64_t begin, end;
     cpu_share(hy_div_up(rows, job.widest) * parts, worker, workers, &begin, &end);
@@ -97,12 +98,12 @@ static void run_block(const mm_job *job, const uint8_t *tiles, uint64_t g, uint6
 }
 
 static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
-    mm_job job = cpu_mm_job_of(call);
+    const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
+    mm_job job = cpu_mm_job_of(call, rows);
     const uint8_t *tiles = call->workspace;
     if (call->variant->tag & MM_TAG_ROWS)
         job.scratch = (uint8_t *)call->workspace + tiles_bytes(&call->op) +
                       worker * cpu_mm_scratch_bytes(&job.panels);
-    const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
     const uint64_t count = hy_div_up(rows, job.widest), groups = job.panels.groups;
     uint64_t begin, end;
     if (count <= 1) { /* streams the weights: equal shares */

@@ -78,6 +78,8 @@ typedef struct mm_kernels {
     /* Block formats of ISAs for which it pays; NULL: there are none. k <= MM_BLOCK_CHUNK, whole blocks. */
     void (*unpack[HY_DTYPE_COUNT])(const uint8_t *panel, uint32_t k, mm_unpacked *out);
     mm_wide wide[HY_DTYPE_COUNT][MM_WIDTHS];
+    /* For so few columns unpacking on the way costs less than before; in tiles of few_width. */
+    uint32_t few, few_width;
     /* Fills column `column` of a tile of `width` for k in [begin, end), multiples of 32 but for the end;
      * row: activations of dtype x (NULL: zeros). */
     void (*fill)(hy_dtype weights, hy_dtype x, const void *row, uint32_t begin, uint32_t end,

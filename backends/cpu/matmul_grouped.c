@@ -109,7 +109,7 @@ static void sort_pairs(const cpu_call *call, const plan *w, uint32_t pairs, uint
 }
 
 void cpu_mm_grouped_sort(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const mm_job job = cpu_mm_job_of(call);
+    const mm_job job = cpu_mm_job_of(call, UINT32_MAX);
     const hy_tensor *x = &call->op.operand[HY_GROUPED_MATMUL_x];
     const plan w = plan_of(&call->op, call->workspace, workers, worker);
     const uint32_t rows = cpu_rows(call, HY_GROUPED_MATMUL_x);
@@ -159,7 +159,7 @@ static uint32_t tile_at(const mm_job *job, const plan *w, uint32_t i, uint32_t *
 }
 
 void cpu_mm_grouped_fill(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const mm_job job = cpu_mm_job_of(call);
+    const mm_job job = cpu_mm_job_of(call, UINT32_MAX);
     const plan w = plan_of(&call->op, call->workspace, workers, worker);
     const uint32_t pairs = cpu_rows(call, HY_GROUPED_MATMUL_x) * job.pairs;
     uint64_t begin, end;
@@ -180,7 +180,7 @@ void cpu_mm_grouped_fill(cpu_call *call, uint32_t worker, uint32_t workers) {
 }
 
 void cpu_mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers) {
-    mm_job job = cpu_mm_job_of(call);
+    mm_job job = cpu_mm_job_of(call, UINT32_MAX);
     const plan w = plan_of(&call->op, call->workspace, workers, worker);
     job.order = w.order;
     if (call->variant->tag & MM_TAG_ROWS) job.scratch = w.scratch;

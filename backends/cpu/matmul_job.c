@@ -40,7 +40,7 @@ static void read_grouped(mm_job *job, const cpu_call *call) {
     job->out_stride[1] = cpu_bytes(out->dtype, out->stride[1]);
 }
 
-mm_job cpu_mm_job_of(const cpu_call *call) {
+mm_job cpu_mm_job_of(const cpu_call *call, uint32_t rows) {
     mm_job job = {.kernels = tables[call->variant->tag & MM_TAG_ISA],
                   .panels = cpu_panels_of(&call->op)};
     while (job.widest < MM_MAX_WIDTH) {
@@ -48,6 +48,8 @@ mm_job cpu_mm_job_of(const cpu_call *call) {
         if (width <= job.widest) break;
         job.widest = width;
     }
+    if (rows <= job.kernels->few && job.kernels->unpack[job.panels.dtype])
+        job.widest = HY_MIN(job.widest, job.kernels->few_width);
     job.column_bytes = mm_column_bytes(job.panels.dtype, job.panels.k);
     const uint32_t w = cpu_weight_operand(&call->op);
     job.weights = call->p[w];
@@ -196,11 +198,12 @@ void cpu_mm_multiply_tiles(const mm_job *job, const uint8_t *panels, uint32_t ex
                            uint32_t group, const uint8_t *tiles, uint32_t first, uint32_t last) {
     const mm_kernels *kernels = job->kernels;
     const hy_dtype dtype = job->panels.dtype;
+    const bool few = last - first <= kernels->few;
     while (first < last) {
         const uint32_t count = HY_MIN(last - first, job->widest);
         const uint32_t index = cpu_mm_width_index(kernels, count);
         uint32_t end = first + count;
-        if (kernels->micro[dtype][index] && (end == last || !kernels->wide[dtype][index])) {
+        if (kernels->micro[dtype][index] && (few || !kernels->wide[dtype][index])) {
             multiply_tile(job, panels, expert, group, tiles, first, count);
         } else {
             end = HY_MIN(last, first + MM_TILES * job->widest);

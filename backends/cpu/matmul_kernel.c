@@ -427,6 +427,8 @@ const mm_kernels CPU_NAME(cpu_mm) = {
 #ifdef MM_WIDE
     .unpack = {MM_BLOCK_FORMATS(MM_UNPACK_ROW)},
     .wide = {MM_BLOCK_FORMATS(MM_WIDE_ROW)},
+    .few = 2 * MM_NARROW,
+    .few_width = MM_NARROW,
 #endif
     .fill = fill,
     .finish = finish,
