@@ -301,7 +301,7 @@ CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, c
 }
 
 #define MM_WIDE 1
-enum { MM_NARROW = 4 };
+enum { MM_NARROW = 4 }; /* columns of a tile that unpacks as it goes */
 #define MM_EACH_NARROW MM_EACH_WIDTH
 #define MM_WIDE_FORMATS MM_BLOCK_FORMATS
 #define MM_WIDE_FUNCTIONS(DTYPE, name, header, sub, subs, split, minima)                           \
