@@ -311,24 +311,29 @@ enum { MM_NARROW = 4 }; /* columns of a tile that unpacks as it goes */
 
 /* ---- float weights ---------------------------------------------------------------------------------- */
 
+/* Element i of `lanes` chunks that lie side by side. */
+CPU_INLINE void plain_step(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
+                           const float *x, uint64_t i, const int odd, v16 *part) {
+    MM_UNROLL for (int l = 0; l < lanes; l++) {
+        const uint64_t at = i + (uint64_t)l * MM_CHUNK;
+        if (lanes > 1) ask_ahead(dtype, panel, at + MM_AHEAD, odd);
+        const v16 w = plain_16(dtype, panel, at, odd);
+        MM_UNROLL for (int c = 0; c < n; c++) part[l * n + c] =
+            v16_fma(w, v16_set(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
+    }
+}
+
 /* Chunks of `length` k, `lanes` of them side by side, from k on. */
 CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
                              const float *x, uint64_t k, uint32_t length, v16 *acc) {
     v16 part[4];
     MM_UNROLL for (int i = 0; i < n * lanes; i++) part[i] = v16_zero();
-    for (uint64_t i = k; i < k + length; i++) {
-        MM_UNROLL for (int l = 0; l < lanes; l++) {
-            const uint64_t at = i + (uint64_t)l * MM_CHUNK;
-            if (lanes > 1) ask_ahead(dtype, panel, at + MM_AHEAD);
-            const uint16_t *half = (const uint16_t *)(const void *)panel + 16 * at;
-            const v16 w = dtype == HY_DTYPE_F32
-                              ? v16_load((const float *)(const void *)panel + 16 * at)
-                          : dtype == HY_DTYPE_F16 ? v16_load_f16(half)
-                                                  : v16_load_bf16(half);
-            MM_UNROLL for (int c = 0; c < n; c++) part[l * n + c] =
-                v16_fma(w, v16_set(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
-        }
+    const uint64_t end = k + length;
+    for (uint64_t i = k; i + 1 < end; i += 2) {
+        plain_step(dtype, n, lanes, panel, x, i, 0, part);
+        plain_step(dtype, n, lanes, panel, x, i + 1, 1, part);
     }
+    if (length % 2) plain_step(dtype, n, lanes, panel, x, end - 1, 0, part);
     MM_UNROLL for (int i = 0; i < n * lanes; i++) acc[i % n] = v16_add(acc[i % n], part[i]);
 }
 

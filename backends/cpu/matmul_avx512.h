@@ -448,11 +448,16 @@ CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, c
 
 /* ---- float weights ---------------------------------------------------------------------------------- */
 
-/* Element k of the 16 rows. */
-CPU_INLINE __m512 plain_16(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
-    if (dtype == HY_DTYPE_F32) return _mm512_loadu_ps((const float *)(const void *)panel + 16 * k);
-    const uint16_t *p = (const uint16_t *)(const void *)panel + 16 * k;
-    return dtype == HY_DTYPE_F16 ? v16_load_f16(p) : v16_load_bf16(p);
+/* Element i of `lanes` chunks that lie side by side. */
+CPU_INLINE void plain_step(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
+                           const float *x, uint64_t i, const int odd, __m512 *part) {
+    MM_UNROLL for (int l = 0; l < lanes; l++) {
+        const uint64_t at = i + (uint64_t)l * MM_CHUNK;
+        if (lanes > 1) ask_ahead(dtype, panel, at + MM_AHEAD, odd);
+        const __m512 w = plain_16(dtype, panel, at, odd);
+        MM_UNROLL for (int c = 0; c < n; c++) part[l * n + c] =
+            _mm512_fmadd_ps(w, _mm512_set1_ps(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
+    }
 }
 
 /* `lanes` chunks of `length` k side by side (they add up independently), from k on. */
@@ -460,15 +465,12 @@ CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const
                              const float *x, uint64_t k, uint32_t length, __m512 *acc) {
     __m512 part[MM_MAX_WIDTH];
     MM_UNROLL for (int i = 0; i < n * lanes; i++) part[i] = _mm512_setzero_ps();
-    for (uint64_t i = k; i < k + length; i++) {
-        MM_UNROLL for (int l = 0; l < lanes; l++) {
-            const uint64_t at = i + (uint64_t)l * MM_CHUNK;
-            if (lanes > 1) ask_ahead(dtype, panel, at + MM_AHEAD);
-            const __m512 w = plain_16(dtype, panel, at);
-            MM_UNROLL for (int c = 0; c < n; c++) part[l * n + c] = _mm512_fmadd_ps(
-                w, _mm512_set1_ps(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
-        }
+    const uint64_t end = k + length;
+    for (uint64_t i = k; i + 1 < end; i += 2) {
+        plain_step(dtype, n, lanes, panel, x, i, 0, part);
+        plain_step(dtype, n, lanes, panel, x, i + 1, 1, part);
     }
+    if (length % 2) plain_step(dtype, n, lanes, panel, x, end - 1, 0, part);
     MM_UNROLL for (int i = 0; i < n * lanes; i++) acc[i % n] = _mm512_add_ps(acc[i % n], part[i]);
 }
 

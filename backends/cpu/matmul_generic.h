@@ -166,11 +166,8 @@ CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, cons
     for (uint32_t at = 0; at < k; at += MM_CHUNK) {
         memset(part, 0, sizeof part);
         for (uint64_t i = at; i < HY_MIN(k, (uint64_t)at + MM_CHUNK); i++) {
-            const uint16_t *half = (const uint16_t *)(const void *)panel + 16 * i;
-            v16_store(w, dtype == HY_DTYPE_F32
-                             ? v16_load((const float *)(const void *)panel + 16 * i)
-                         : dtype == HY_DTYPE_F16 ? v16_load_f16(half)
-                                                 : v16_load_bf16(half));
+            const int odd = (int)(i & 1);
+            v16_store(w, odd ? plain_16(dtype, panel, i, 1) : plain_16(dtype, panel, i, 0));
             for (int c = 0; c < n; c++)
                 for (int r = 0; r < CPU_PANEL; r++)
                     part[c][r] = fmaf(w[r], x[i * (uint64_t)n + (uint64_t)c], part[c][r]);

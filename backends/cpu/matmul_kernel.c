@@ -161,12 +161,19 @@ CPU_INLINE void chunk_scales(mm_format f, const uint8_t *header, uint32_t s, mm_
     if (scaled) memcpy(out->sc[2 * s], own.sc, 2 * subs * sizeof own.sc[0]);
 }
 
-/* Several streams at a time are more than hardware prefetchers follow. Lines hold two rows of halves. */
+/* Element k of a panel's 16 rows, k being odd or not. */
+CPU_INLINE v16 plain_16(hy_dtype dtype, const uint8_t *panel, uint64_t k, const int odd) {
+    if (dtype == HY_DTYPE_F32) return v16_load((const float *)(const void *)panel + 16 * k);
+    if (dtype == HY_DTYPE_F16) return v16_load_f16((const uint16_t *)(const void *)panel + 16 * k);
+    return v16_load_bf16_pair(panel + (k - (uint64_t)odd) * 32, odd);
+}
+
+/* Several streams at a time are more than hardware prefetchers follow. Lines hold two k of halves. */
 enum { MM_AHEAD = 8 * MM_CHUNK };
-CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k) {
+CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k, const int odd) {
     if (dtype == HY_DTYPE_F32)
         __builtin_prefetch(panel + 64 * k, 0, 2);
-    else if (k % 2 == 0)
+    else if (!odd)
         __builtin_prefetch(panel + 32 * k, 0, 2);
 }
 

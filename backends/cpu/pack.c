@@ -385,6 +385,23 @@ static void get_plain2(const uint8_t *src, uint32_t lane, uint8_t *dst) {
     get_halves(src, lane, 1, dst);
 }
 
+/* bf16: two k of a row side by side. An odd k leaves a zero behind the last. */
+static void pack_pairs(const uint8_t *rows, uint64_t stride, uint64_t count, uint32_t k,
+                       uint8_t *panel) {
+    for (uint64_t i = 0; i < k; i += 2) {
+        for (uint32_t r = 0; r < CPU_PANEL; r++, panel += 4) {
+            uint8_t pair[4] = {0};
+            if (r < count) memcpy(pair, rows + r * stride + 2 * i, i + 1 < k ? 4 : 2);
+            memcpy(panel, pair, sizeof pair);
+        }
+    }
+}
+static void get_pair_halves(const uint8_t *panel, uint32_t lane, uint64_t k, uint64_t count,
+                            uint8_t *dst) {
+    for (uint64_t i = k; i < k + count; i++, dst += 2)
+        memcpy(dst, panel + (i / 2 * CPU_PANEL + lane) * 4 + i % 2 * 2, 2);
+}
+
 typedef struct panel_format {
     void (*put)(row_ptr *rows, uint8_t *dst);
     void (*get)(const uint8_t *src, uint32_t lane, uint8_t *dst);
@@ -392,10 +409,9 @@ typedef struct panel_format {
 } panel_format;
 
 // clang-format off
-static const panel_format formats[HY_DTYPE_COUNT] = {
+static const panel_format formats[HY_DTYPE_COUNT] = { /* bf16: pack_pairs */
     [HY_DTYPE_F32]    = {put_plain4, get_plain4, 0, 0},
     [HY_DTYPE_F16]    = {put_plain2, get_plain2, 0, 0},
-    [HY_DTYPE_BF16]   = {put_plain2, get_plain2, 0, 0},
     [HY_DTYPE_Q8_0]   = {put_q8_0,   get_q8_0,   32, 512},
     [HY_DTYPE_Q4_0]   = {put_q4_0,   get_q4_0,   32, 256},
     [HY_DTYPE_Q4_1]   = {put_q4_1,   get_q4_1,   64, 256},
@@ -420,6 +436,10 @@ void cpu_panel_block(hy_dtype dtype, uint32_t *header, uint32_t *sub) {
 void cpu_panel_lane(hy_dtype dtype, const uint8_t *panel, uint32_t lane, uint32_t block,
                     uint32_t count, uint8_t *dst) {
     const uint64_t bytes = hy_dtype_get(dtype)->bytes;
+    if (dtype == HY_DTYPE_BF16) {
+        get_pair_halves(panel, lane, block, count, dst);
+        return;
+    }
     for (uint64_t b = 0; b < count; b++)
         formats[dtype].get(panel + (block + b) * bytes * CPU_PANEL, lane, dst + b * bytes);
 }
@@ -442,7 +462,8 @@ cpu_panels cpu_panels_of(const hy_op *op) {
     p.k = w->dim[grouped ? 2 : 1];
     p.m = p.n / p.units;
     p.groups = (p.m + CPU_PANEL - 1) / CPU_PANEL;
-    p.bytes = hy_dtype_row_bytes(hy_dtype_get(p.dtype), p.k) * CPU_PANEL;
+    const uint32_t k = p.dtype == HY_DTYPE_BF16 ? p.k + p.k % 2 : p.k; /* whole pairs */
+    p.bytes = hy_dtype_row_bytes(hy_dtype_get(p.dtype), k) * CPU_PANEL;
     return p;
 }
 
@@ -470,6 +491,10 @@ static uint64_t locate(const cpu_panels *p, uint64_t row, uint32_t *lane, uint64
 static void pack_panel(const cpu_panels *p, const uint8_t *rows, uint64_t stride, uint64_t count,
                        uint8_t *panel) {
     static const uint8_t zeros[MAX_BLOCK_BYTES];
+    if (p->dtype == HY_DTYPE_BF16) {
+        pack_pairs(rows, stride, count, p->k, panel);
+        return;
+    }
     const uint64_t bytes = hy_dtype_get(p->dtype)->bytes;
     const panel_format *format = &formats[p->dtype];
     const uint8_t *at[CPU_PANEL];

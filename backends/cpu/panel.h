@@ -2,9 +2,11 @@
  *
  * Rows are taken 16 at a time as a panel; rows past the matrix are zero bytes. A panel is a sequence of
  * panel blocks in order of k; a panel block holds one file block of each of the 16 rows, the same bytes in
- * another order (so packed size = file size but for the tail panel, and unpacking is exact):
+ * another order (so packed size = file size but for the tail panel and an odd k of bf16, and unpacking is
+ * exact):
  *
- *   f32, f16, bf16   [k][16 rows], one element each
+ *   f32, f16         [k][16 rows], one element each
+ *   bf16             [k / 2][16 rows][2]: k and k + 1 of a row are one little-endian word; zeros behind an odd k
  *   block formats    header, then one sub-block per 32 k:
  *     f16 scale fields and scale bytes: [field][16 rows] in file order; four scale bytes that belong
  *     together stay together as one little-endian word per row

@@ -378,6 +378,30 @@ CPU_INLINE void v16_sum4(const v16 x[4], float *out) {
 
 /* ---- built on those ---- */
 
+/* Sixteen bf16 out of pairs that lie side by side: the first of each, or the second. */
+CPU_INLINE v16 v16_load_bf16_pair(const uint8_t *p, const int second) {
+#if defined(__AVX512F__)
+    const __m512i w = _mm512_loadu_si512((const void *)p);
+    return _mm512_castsi512_ps(second ? _mm512_and_si512(w, _mm512_set1_epi32((int)0xffff0000u))
+                                      : _mm512_slli_epi32(w, 16));
+#elif defined(__AVX2__)
+    const __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)p),
+                  b = _mm256_loadu_si256((const __m256i *)(const void *)(p + 32));
+    const __m256i high = _mm256_set1_epi32((int)0xffff0000u);
+    return V16_EACH(
+        _mm256_castsi256_ps(second ? _mm256_and_si256(a, high) : _mm256_slli_epi32(a, 16)),
+        _mm256_castsi256_ps(second ? _mm256_and_si256(b, high) : _mm256_slli_epi32(b, 16)));
+#else
+    uint32_t w[16];
+    float lanes[16];
+    memcpy(w, p, sizeof w);
+    for (int i = 0; i < 16; i++)
+        w[i] = second ? w[i] & 0xffff0000u : w[i] << 16;
+    memcpy(lanes, w, sizeof lanes);
+    return v16_load(lanes);
+#endif
+}
+
 /* All lanes 0. */
 CPU_INLINE v16 v16_zero(void) {
     return v16_set(0.0f);
