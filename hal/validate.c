@@ -186,8 +186,9 @@ static hy_status check_promise(const hy_op *op, const hy_kernel *kernel) {
     if (kernel->flags & ~(uint32_t)ALL_FLAGS)
         return hy_valid_breach("candidates: %s has flags 0x%x", kernel->name, kernel->flags);
     const bool rounds = kernel->flags & HY_KERNEL_ROUNDS;
-    if (kernel->rounded &&
-        !(rounds && (kernel->rounded == HY_DTYPE_A8 || kernel->rounded == HY_DTYPE_F16)))
+    const bool known = kernel->rounded == HY_DTYPE_A8 || kernel->rounded == HY_DTYPE_F16 ||
+                       kernel->rounded == HY_DTYPE_BF16;
+    if (kernel->rounded && !(rounds && known))
         return hy_valid_breach("candidates: %s %s dtype %u", kernel->name,
                                rounds ? "rounds to" : "does not round and names", kernel->rounded);
     for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++) {

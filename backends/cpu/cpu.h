@@ -41,6 +41,8 @@ struct cpu_variant {
     uint32_t flags;    /* hy_kernel_flags */
     uint32_t in_place; /* as hy_kernel.in_place */
     float accuracy;    /* as hy_kernel.accuracy */
+    uint32_t order;    /* as hy_kernel.order */
+    uint32_t rounded;  /* as hy_kernel.rounded */
     /* op passed hy_op_check; true when this variant does it. NULL: all of the kind. */
     bool (*accepts)(const hy_op *op);
     cpu_fn phase[3]; /* NULL from the first unused one on */

@@ -129,12 +129,15 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
 
 /* ---- the table -------------------------------------------------------------------------------------- */
 
-/* Microseconds on one worker: whichever takes longer, arithmetic (1e6 operations) or reading. */
-static float cost(const hy_op *op, float rate) {
-    const hy_dtype w = (hy_dtype)op->operand[cpu_weight_operand(op)].dtype;
-    const float per_us = hy_dtype_get(w)->quantized ? rate : rate * 0.35f;
+/* Microseconds on one worker: whichever takes longer, arithmetic (operations a microsecond) or reading. */
+static float cost_at(const hy_op *op, float per_us) {
     const float work = (float)hy_op_flops(op) / per_us, moved = (float)hy_op_bytes(op) / 20e3f;
     return work > moved ? work + 0.1f * moved : moved + 0.1f * work;
+}
+
+static float cost(const hy_op *op, float rate) {
+    const hy_dtype w = (hy_dtype)op->operand[cpu_weight_operand(op)].dtype;
+    return cost_at(op, hy_dtype_get(w)->quantized ? rate : rate * 0.35f);
 }
 
 /* A barrier and the wait for the slowest in it. */
@@ -157,6 +160,12 @@ static float cost_avx512(const hy_op *op) {
 }
 static float cost_avx512_small(const hy_op *op) {
     return cost(op, 280e3f);
+}
+static float cost_dot(const hy_op *op) {
+    return cost_at(op, 190e3f) + BARRIER_US;
+}
+static float cost_dot_small(const hy_op *op) {
+    return cost_at(op, 190e3f);
 }
 #endif
 
@@ -214,20 +223,31 @@ static bool accepts_embed(const hy_op *op) {
     }
 MM_WEIGHT_DTYPES(ACCEPTS)
 
+#if defined(__x86_64__)
+static bool accepts_dot(const hy_op *op) { /* x is operand 0 of both products */
+    return accepts_bf16(op) && op->operand[HY_MATMUL_x].dtype != HY_DTYPE_A8;
+}
+static bool accepts_small_dot(const hy_op *op) {
+    return accepts_small_bf16(op) && accepts_dot(op);
+}
+#endif
+
 #define FLAGS (HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_INVARIANT)
 #define COMMON(KIND, NEEDS, INDEX, C)                                                              \
     .kind = HY_OP_##KIND, .isa = NEEDS, .accuracy = C, .tag = INDEX
 #define PANEL_CONSTANTS                                                                            \
     .constants = cpu_panel_constants, .pack = cpu_panel_pack, .unpack = cpu_panel_unpack
 
+#define ORDERED(ORDER) .order = ORDER, .in_place = 1u << HY_MATMUL_residual
+
 // clang-format off
 #define MATMUL_ROWS(text, isa_name, NEEDS, INDEX, rounds)                                          \
     {.name = "cpu.matmul." #text ".small." #isa_name, COMMON(MATMUL, NEEDS, INDEX, 16),            \
-     .flags = FLAGS | (rounds), .in_place = 1u << HY_MATMUL_residual,                              \
+     .flags = FLAGS | (rounds), ORDERED(1),                                                        \
      .accepts = accepts_small_##text, .phase = {run_small}, .workspace = small_workspace,          \
      .cost = cost_##isa_name##_small, PANEL_CONSTANTS},                                            \
     {.name = "cpu.matmul." #text "." #isa_name, COMMON(MATMUL, NEEDS, INDEX, 16),                  \
-     .flags = FLAGS | (rounds), .in_place = 1u << HY_MATMUL_residual,                              \
+     .flags = FLAGS | (rounds), ORDERED(1),                                                        \
      .accepts = accepts_##text, .phase = {fill_tiles, run_tiles}, .workspace = tiles_workspace,    \
      .cost = cost_##isa_name, PANEL_CONSTANTS},                                                    \
     {.name = "cpu.grouped_matmul." #text "." #isa_name, COMMON(GROUPED_MATMUL, NEEDS, INDEX, 16),  \
@@ -236,7 +256,7 @@ MM_WEIGHT_DTYPES(ACCEPTS)
      .workspace = cpu_mm_grouped_workspace, .cost = cost_##isa_name, PANEL_CONSTANTS},
 #define ANY_ROWS(sort, isa_name, NEEDS, INDEX, rounds)                                             \
     {.name = "cpu.matmul." #sort "." #isa_name, COMMON(MATMUL, NEEDS, (INDEX) | MM_TAG_ROWS, 16),  \
-     .flags = FLAGS | (rounds), .in_place = 1u << HY_MATMUL_residual,                              \
+     .flags = FLAGS | (rounds), ORDERED(1),                                                        \
      .accepts = accepts_##sort, .phase = {fill_tiles, run_tiles}, .workspace = rows_workspace,     \
      .cost = cost_##isa_name},                                                                     \
     {.name = "cpu.grouped_matmul." #sort "." #isa_name,                                            \
@@ -251,8 +271,24 @@ MM_WEIGHT_DTYPES(ACCEPTS)
 #define AVX2(NAME, text, rounds) MATMUL_ROWS(text, avx2, CPU_AVX2, 1, rounds)
 #define AVX512(NAME, text, rounds) MATMUL_ROWS(text, avx512, CPU_AVX512, 2, rounds)
 
+/* Not HY_KERNEL_INVARIANT, though their bits do not depend on the batch: with numerics=invariant all ISAs give
+ * the same bits, and most have no such instruction. */
+#define DOT(KIND) COMMON(KIND, CPU_AVX512 | CPU_AVX512_BF16, MM_TAG_DOT, 16),                      \
+     .rounded = HY_DTYPE_BF16,                                                                     \
+     .flags = HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_ROUNDS, PANEL_CONSTANTS
+#define BF16_DOT                                                                                   \
+    {.name = "cpu.matmul.bf16.dot.small.avx512", DOT(MATMUL), ORDERED(2),                          \
+     .accepts = accepts_small_dot, .phase = {run_small},                                           \
+     .workspace = small_workspace, .cost = cost_dot_small},                                        \
+    {.name = "cpu.matmul.bf16.dot.avx512", DOT(MATMUL), ORDERED(2), .accepts = accepts_dot,        \
+     .phase = {fill_tiles, run_tiles}, .workspace = tiles_workspace, .cost = cost_dot},            \
+    {.name = "cpu.grouped_matmul.bf16.dot.avx512", DOT(GROUPED_MATMUL), .accepts = accepts_dot,    \
+     .phase = {cpu_mm_grouped_sort, cpu_mm_grouped_fill, cpu_mm_grouped_run},                      \
+     .workspace = cpu_mm_grouped_workspace, .cost = cost_dot},
+
 const cpu_variant cpu_matmul_variants[] = {
 #if defined(__x86_64__)
+    BF16_DOT
     MM_WEIGHT_DTYPES(AVX512)
     BOTH_ROWS(avx512, CPU_AVX512, 2)
     MM_WEIGHT_DTYPES(AVX2)

@@ -6,7 +6,7 @@
  *   z = 0; for each chunk of consecutive k in order (64 k of float weights, 512 k of block formats, the
  *   last may be shorter): p = 0; what is below, in order of k; z = z + p. Chunks keep the error of long
  *   sums of one sign small.
- *   float weights: p = fma(w[k], x[k], p)
+ *   float weights: p = fma(w[k], x[k], p); matmul_dot.c, a class of its own, has dots of pairs of bf16 instead
  *   block formats: x as a8 blocks of 32 (scale xs), q its integers; per 32 k, v the weights' integers as
  *   the format defines them (q4_0: nibble - 8, iq4: code book values, mxfp4: doubled e2m1, q2_k, q4_k,
  *   q5_k and the _1 formats: unsigned), sc the integer scales of 16 k in q2_k and q3_k, else 1:
@@ -31,12 +31,14 @@ enum {
 };
 
 /* A tile is `width` activation rows, interleaved for one pass over a panel; columns past the rows there
- * are hold zeros. For float weights: float32 [k][width]. For block formats, per 32 k:
+ * are hold zeros. For float weights: float32 [k][width], or bf16 [k / 2][width][2] in matmul_dot.c. For block
+ * formats, per 32 k:
  *   int8 q [width][32]; float32 scale [width]; aux [width] (q2_k, q3_k, q6_k: two such fields):
  *   what sums of products with unsigned weights need: with minima float32 xs * xsum, else int32 as the ISA
  *   wants it, such as -offset * xsum. */
 
-/* Multiplies one panel with one tile: z [width][16]. */
+/* Multiplies one panel with one tile: z [width][16]. Float weights go on from the z that is there, so that k may
+ * come in parts, each a multiple of 4 MM_CHUNK but the last; block formats overwrite it. */
 typedef void (*mm_micro)(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z);
 
 /* Scales and offsets of consecutive k, all [16 rows]: a of 32 k (q6_k: 16), b of 32 k (q2_k: 16), sc of 16. */
@@ -88,7 +90,7 @@ typedef struct mm_kernels {
      * sums. */
     void (*finish)(const mm_epilogue *e, const float *z, const float *up, uint32_t first,
                    uint32_t count, uint32_t rows, const mm_place *to);
-    /* float row -> a8 blocks [k / 32], bits as hy_quantize_row. */
+    /* float row -> a8 blocks [k / 32], bits as hy_quantize_row. NULL: no block formats here. */
     void (*quantize)(hy_dtype x, const void *row, uint32_t k, void *out);
 } mm_kernels;
 
@@ -99,9 +101,11 @@ extern const mm_kernels cpu_mm_generic;
 extern const mm_kernels cpu_mm_avx2;
 /* CPU_AVX512. */
 extern const mm_kernels cpu_mm_avx512;
+/* CPU_AVX512_BF16: matmul_dot.c, for bf16 alone and in another order. */
+extern const mm_kernels cpu_mm_avx512bf16;
 #endif
 
-/* Bytes of one column of a tile. */
+/* Bytes of one column of a tile; of matmul_dot.c's at most. */
 static inline uint64_t mm_column_bytes(hy_dtype weights, uint64_t k) {
     switch (weights) {
     case HY_DTYPE_F32:

@@ -343,7 +343,7 @@ CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, cons
     const float *x = (const float *)(const void *)tile;
     const int lanes = 4 / n; /* hides the latency of fma when there are few columns */
     v16 acc[4];
-    MM_UNROLL for (int c = 0; c < n; c++) acc[c] = v16_zero();
+    MM_UNROLL for (int c = 0; c < n; c++) acc[c] = v16_load(z + 16 * c);
     uint32_t at = 0;
     for (; lanes > 1 && k - at >= (uint32_t)lanes * MM_CHUNK; at += (uint32_t)lanes * MM_CHUNK)
         plain_chunks(dtype, n, lanes, panel, x, at, MM_CHUNK, acc);

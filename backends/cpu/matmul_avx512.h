@@ -480,7 +480,7 @@ CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, cons
     const float *x = (const float *)(const void *)tile;
     const int lanes = n <= 4 ? 4 / n : 1; /* hides the latency of fma when there are few columns */
     __m512 acc[MM_MAX_WIDTH];
-    MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm512_setzero_ps();
+    MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm512_loadu_ps(z + 16 * c);
     uint32_t at = 0;
     for (; lanes > 1 && k - at >= (uint32_t)lanes * MM_CHUNK; at += (uint32_t)lanes * MM_CHUNK)
         plain_chunks(dtype, n, lanes, panel, x, at, MM_CHUNK, acc);

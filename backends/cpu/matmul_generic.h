@@ -162,7 +162,6 @@ CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, cons
                          uint32_t k, float *z) {
     const float *x = (const float *)(const void *)tile;
     float part[4][CPU_PANEL], w[CPU_PANEL];
-    memset(z, 0, sizeof(float) * CPU_PANEL * (size_t)n);
     for (uint32_t at = 0; at < k; at += MM_CHUNK) {
         memset(part, 0, sizeof part);
         for (uint64_t i = at; i < HY_MIN(k, (uint64_t)at + MM_CHUNK); i++) {

@@ -6,8 +6,7 @@
 static const mm_kernels *const tables[] = {
     &cpu_mm_generic,
 #if defined(__x86_64__)
-    &cpu_mm_avx2,
-    &cpu_mm_avx512,
+    &cpu_mm_avx2, &cpu_mm_avx512, &cpu_mm_avx512bf16, /* MM_TAG_DOT */
 #endif
 };
 
@@ -50,7 +49,9 @@ mm_job cpu_mm_job_of(const cpu_call *call, uint32_t rows) {
     }
     if (rows <= job.kernels->few && job.kernels->unpack[job.panels.dtype])
         job.widest = HY_MIN(job.widest, job.kernels->few_width);
-    job.column_bytes = mm_column_bytes(job.panels.dtype, job.panels.k);
+    job.column_bytes = (call->variant->tag & MM_TAG_ISA) == MM_TAG_DOT
+                           ? hy_align_up(job.panels.k, 2) * 2
+                           : mm_column_bytes(job.panels.dtype, job.panels.k);
     const uint32_t w = cpu_weight_operand(&call->op);
     job.weights = call->p[w];
     if (call->variant->tag & MM_TAG_ROWS) {
@@ -120,6 +121,7 @@ static void multiply_tile(const mm_job *job, const uint8_t *panels, uint32_t exp
     _Alignas(64) float z[2][MM_MAX_WIDTH * CPU_PANEL];
     const cpu_panels *p = &job->panels;
     const mm_micro micro = job->kernels->micro[p->dtype][cpu_mm_width_index(job->kernels, count)];
+    if (!hy_dtype_get(p->dtype)->quantized) memset(z, 0, sizeof z);
     for (uint32_t unit = 0; unit < p->units; unit++)
         micro(panels + unit * p->bytes, tile, p->k, z[unit]);
     finish_tile(job, expert, group, z[0], z[1], first, count);

@@ -27,8 +27,8 @@ static hy_kernel kernel_of(const cpu_device *device, const cpu_variant *variant,
     hy_kernel kernel = {.name = variant->name, .flags = variant->flags};
     kernel.in_place = hy_host_in_place(op, variant->in_place);
     kernel.accuracy = variant->accuracy;
-    /* all invariant matmul variants add in the order of matmul.h, whatever their tiles and ISA */
-    if (variant->kind == HY_OP_MATMUL && variant->flags & HY_KERNEL_INVARIANT) kernel.order = 1;
+    kernel.order = variant->order;
+    kernel.rounded = variant->rounded;
     kernel.cost = variant->cost ? variant->cost(op) : (float)hy_op_bytes(op) / MOVED_A_US;
     if (variant->workspace)
         kernel.workspace =

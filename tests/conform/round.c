@@ -1,4 +1,4 @@
-/* tests/conform/round.c: rounding of activations to a8; of activations and weights to f16. */
+/* tests/conform/round.c: rounding of activations to a8 or bf16; of activations and weights to f16. */
 #include "tests/conform/round.h"
 
 #include <math.h>
@@ -11,6 +11,10 @@ static const float half_max = 65504.0f;
 
 static bool to_half(const hy_kernel *kernel) {
     return kernel->rounded == HY_DTYPE_F16;
+}
+
+static bool to_bfloat(const hy_kernel *kernel) {
+    return kernel->rounded == HY_DTYPE_BF16;
 }
 
 bool conform_rounds(const hy_op *op, const hy_kernel *kernel, uint32_t operand) {
@@ -43,6 +47,12 @@ static void round_w_to_half(float *row, uint32_t count) {
         row[i] = hy_f16_to_f32(hy_f32_to_f16(HY_MIN(HY_MAX(row[i], -half_max), half_max)));
 }
 
+/* To nearest even, subnormals to zero. */
+static void round_x_to_bfloat(float *row, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        row[i] = fabsf(row[i]) < 0x1p-126f ? 0 : hy_bf16_to_f32(hy_f32_to_bf16(row[i]));
+}
+
 hy_status conform_round(const hy_op *op, const hy_kernel *kernel, uint32_t operand,
                         const uint8_t *data, float *out) {
     const hy_tensor *t = &op->operand[operand];
@@ -55,7 +65,9 @@ hy_status conform_round(const hy_op *op, const hy_kernel *kernel, uint32_t opera
             const uint64_t at = a * t->stride[0] + (t->rank > 2 ? b * t->stride[1] : 0);
             hy_dequantize_row((hy_dtype)t->dtype, data + at / info->block * info->bytes, out,
                               columns);
-            if (!to_half(kernel)) {
+            if (to_bfloat(kernel)) {
+                round_x_to_bfloat(out, columns);
+            } else if (!to_half(kernel)) {
                 hy_quantize_row(HY_DTYPE_A8, out, a8, columns);
                 hy_dequantize_row(HY_DTYPE_A8, a8, out, columns);
             } else if (operand == HY_MATMUL_x) {
@@ -74,8 +86,20 @@ static double half_step(float x, float scale) {
     return HY_MAX(fabs((double)x) * 0x1p-11, 0x1p-25 / (double)scale);
 }
 
+/* Half a step of bf16: 8 bits are kept. */
+static double half_step_of_bfloat(float x) {
+    int exponent;
+    frexpf(x, &exponent); /* |x| < 2^exponent */
+    return HY_MAX(ldexp(1, exponent - 9), 0x1p-126);
+}
+
 double conform_rounding(const hy_kernel *kernel, const float *x, const float *w, uint32_t count) {
     double allowed = 0;
+    if (to_bfloat(kernel)) {
+        for (uint32_t i = 0; i < count; i++)
+            allowed += half_step_of_bfloat(x[i]) * fabs((double)w[i]);
+        return allowed;
+    }
     if (to_half(kernel)) {
         const float scale = scale_of(x, count);
         for (uint32_t i = 0; i < count; i++) {

@@ -6,7 +6,7 @@
 
 #include "hal/hal.h"
 
-/* Whether the kernel rounds operand i: activations to a8, or activations and weights to f16. */
+/* Whether the kernel rounds operand i: activations to a8 or bf16, or activations and weights to f16. */
 bool conform_rounds(const hy_op *op, const hy_kernel *kernel, uint32_t operand);
 
 /* The rounded values of such an operand: dense, float32. data: as in the operand's view.

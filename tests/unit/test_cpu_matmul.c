@@ -75,15 +75,18 @@ static void run(const cpu_variant *variant, const hy_op *op, void *const *p, uin
     free(workspace);
 }
 
+static uint32_t rounded; /* the class under test: as hy_kernel.rounded */
+
 static bool usable(const cpu_variant *v, const hy_op *op) {
-    return v->kind == (hy_op_kind)op->kind && !(v->isa & ~cpu_isa_detect()) &&
-           (!v->accepts || v->accepts(op));
+    return (v->rounded == rounded || op->kind == HY_OP_EMBED) && v->kind == (hy_op_kind)op->kind &&
+           !(v->isa & ~cpu_isa_detect()) && (!v->accepts || v->accepts(op));
 }
 
-/* The plainest variant: generic C, packed weights, tiles. */
+/* The plainest variant of the class: generic C where it has any, packed weights, tiles. */
 static const cpu_variant *plain_variant(const hy_op *op) {
     for (const cpu_variant *v = cpu_matmul_variants; v->name; v++)
-        if (usable(v, op) && strstr(v->name, ".generic") && !strstr(v->name, ".small")) return v;
+        if (usable(v, op) && (rounded || strstr(v->name, ".generic")) && !strstr(v->name, ".small"))
+            return v;
     fail_msg("no generic variant");
     return NULL;
 }
@@ -258,6 +261,11 @@ static void test_bits_depend_on_the_row_alone(void **state) {
 
 /* Row of activations as the kernel sees it: through a8 for block formats. */
 static void seen(hy_dtype weights, const float *x, float *out, uint32_t k) {
+    if (rounded == HY_DTYPE_BF16) {
+        for (uint32_t i = 0; i < k; i++)
+            out[i] = fabsf(x[i]) < 0x1p-126f ? 0 : hy_bf16_to_f32(hy_f32_to_bf16(x[i]));
+        return;
+    }
     if (!hy_dtype_get(weights)->quantized) {
         memcpy(out, x, 4 * (size_t)k);
         return;
@@ -541,13 +549,11 @@ static void check_grouped(const hy_op *op, const float *x, const int32_t *ids, c
     free(want);
 }
 
-static void test_experts_equal_single_products(void **state) {
+static void check_experts(hy_dtype dtype) {
     static const uint32_t counts[] = {0, 1, 3, 41};
-    (void)state;
     enum { E = 5, P = 3, N = 34 };
-    for (size_t i = 0; i < HY_COUNT_OF(formats) * HY_COUNT_OF(counts); i++) {
-        const hy_dtype dtype = formats[i / HY_COUNT_OF(counts)];
-        const uint32_t t = counts[i % HY_COUNT_OF(counts)], q = i % 2 ? P : 1;
+    for (size_t i = 0; i < HY_COUNT_OF(counts); i++) {
+        const uint32_t t = counts[i], q = i % 2 ? P : 1;
         const uint32_t block = hy_dtype_get(dtype)->block, k = block == 1 ? 70 : block;
         hy_op op = grouped_op(dtype, t + 2, q, P, E, N, k, i % 3 == 0);
         op.grouped_matmul.act = HY_ACT_SILU;
@@ -568,6 +574,64 @@ static void test_experts_equal_single_products(void **state) {
         free(ids);
     }
     counters[HY_COUNTER_T] = 0;
+}
+
+static void test_experts_equal_single_products(void **state) {
+    (void)state;
+    for (size_t f = 0; f < HY_COUNT_OF(formats); f++)
+        check_experts(formats[f]);
+}
+
+/* ---- the class that rounds activations to bf16 ------------------------------------------------------ */
+
+/* Rows of tiny, huge and ordinary values. Subnormals count as zeros, in products and sums too. */
+static void check_extremes(void) {
+    enum { ROWS = 3, N = 16, LONG = 70 };
+    static const float scale[ROWS] = {1e-38f, 3e34f, 1};
+    const hy_op op = matmul_op(HY_DTYPE_BF16, ROWS, N, LONG, false);
+    float *x = random_floats(ROWS * LONG), *row = room(4 * LONG), *w = room(4 * LONG);
+    for (uint32_t i = 0; i < ROWS * LONG; i++)
+        x[i] *= scale[i / LONG] * (i % 5 ? 1 : 1e-2f);
+    void *file = random_rows(HY_DTYPE_BF16, N, LONG), *packed = pack(plain_variant(&op), &op, file);
+    float *out = poisoned(4 * ROWS * N, 0xa5);
+    void *p[HY_MAX_OPERANDS] = {[HY_MATMUL_x] = x, [HY_MATMUL_w] = packed, [HY_MATMUL_out] = out};
+    run(plain_variant(&op), &op, p, 2);
+    for (uint32_t i = 0; i < ROWS * N; i++) {
+        double sum = 0, mag = 0;
+        seen(HY_DTYPE_BF16, x + i / N * LONG, row, LONG);
+        hy_dequantize_row(HY_DTYPE_BF16, (char *)file + i % N * 2 * LONG, w, LONG);
+        for (uint32_t k = 0; k < LONG; k++) {
+            sum += (double)w[k] * row[k];
+            mag += fabs((double)w[k] * row[k]);
+        }
+        if (!(fabs(out[i] - sum) <= 8 * 0x1p-24 * mag + LONG * 0x1p-126))
+            fail_msg("row %u, output %u is %g, not %g", i / N, i % N, (double)out[i], sum);
+    }
+    free(x);
+    free(row);
+    free(w);
+    free(file);
+    free(packed);
+    free(out);
+}
+
+static void test_dots_of_bf16(void **state) {
+    (void)state;
+    const hy_op op = matmul_op(HY_DTYPE_BF16, 1, 1, 1, false);
+    rounded = HY_DTYPE_BF16;
+    if (usable(cpu_matmul_variants, &op)) { /* the first of the table */
+        check_invariance(HY_DTYPE_BF16, HY_DTYPE_F32, 33, 33, 288, false);
+        check_invariance(HY_DTYPE_BF16, HY_DTYPE_F32, 5, 3, 1, false);
+        check_invariance(HY_DTYPE_BF16, HY_DTYPE_F16, 14, 19, 1031, false);
+        check_invariance(HY_DTYPE_BF16, HY_DTYPE_BF16, 13, 64, 2101, true);
+        check_accuracy(HY_DTYPE_BF16, 5, 35, 51, false);
+        check_accuracy(HY_DTYPE_BF16, 2, 18, 4096, true);
+        check_experts(HY_DTYPE_BF16);
+        check_extremes();
+    } else {
+        print_message("no dot products of bf16 here\n");
+    }
+    rounded = HY_DTYPE_NONE;
 }
 
 /* ---- weights that are not constants, embed --------------------------------------------------------- */
@@ -726,6 +790,7 @@ int main(void) {
         cmocka_unit_test(test_epilogue),
         cmocka_unit_test(test_blas_agrees),
         cmocka_unit_test(test_experts_equal_single_products),
+        cmocka_unit_test(test_dots_of_bf16),
         cmocka_unit_test(test_weights_in_the_files_layout),
         cmocka_unit_test(test_embed_is_exact),
         cmocka_unit_test(test_activations_are_quantized_alike),

@@ -447,6 +447,8 @@ static void valid_backends(void **state) {
     breach(b->candidates(v.device, &v.op, out, &count), "does not round and names dtype");
     lie.flags = HY_KERNEL_ROUNDS;
     run_must(b->candidates(v.device, &v.op, out, &count));
+    lie.rounded = HY_DTYPE_BF16;
+    run_must(b->candidates(v.device, &v.op, out, &count));
     lie.rounded = HY_DTYPE_Q4_0;
     breach(b->candidates(v.device, &v.op, out, &count), "rounds to dtype");
     lie = honest;
