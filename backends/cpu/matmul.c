@@ -4,13 +4,19 @@
  *   small (at most 4 rows): one phase; every worker quantizes the rows for itself into its part of the
  *     workspace, then streams its share of the panels once;
  *   tiles: phase 0 fills tiles of up to 12 activation rows together; phase 1 takes chunks of (block of
- *     tiles that fits the second-level cache) x (few groups of panels), panels outside, tiles inside. */
+ *     tiles that fits the second-level cache) x (few groups of panels), panels outside, tiles inside. Tiles of
+ *     float weights are three times those of blocks or more; they take k in parts, the sums waiting in the
+ *     workspace, so that as many rows share what is read of a panel. */
 #include "backends/cpu/kernel.h"
 #include "backends/cpu/matmul_job.h"
 
 enum {
     SMALL_ROWS = 4,
-    FILL_K = 1024 /* elements of a tile that one worker fills at a time */
+    FILL_K = 256, /* elements of a tile that one worker fills at a time: in the first-level cache */
+    PART_BYTES = 2048,  /* of a tile's column: a part of k */
+    GROUPS_A_CHUNK = 8, /* at most */
+    SUM_COLUMNS =
+        MM_X_BLOCK_BYTES / PART_BYTES + MM_MAX_WIDTH /* rows of a block, with a tile's padding */
 };
 
 static const uint8_t *row_of(const cpu_call *call, uint32_t t) {
@@ -62,9 +68,18 @@ static uint64_t tiles_bytes(const hy_op *op) {
     return hy_align_up((rows + MM_MAX_WIDTH) * mm_column_bytes(p.dtype, p.k), MM_ALIGN);
 }
 
+static bool takes_parts(hy_dtype weights) {
+    return !hy_dtype_get(weights)->quantized;
+}
+
+/* One worker's sums between parts. */
+static uint64_t sums_bytes(const cpu_panels *p) {
+    return (uint64_t)SUM_COLUMNS * GROUPS_A_CHUNK * p->units * CPU_PANEL * sizeof(float);
+}
+
 static uint64_t tiles_workspace(const hy_op *op, uint32_t workers) {
-    (void)workers;
-    return tiles_bytes(op);
+    const cpu_panels p = cpu_panels_of(op);
+    return tiles_bytes(op) + (takes_parts(p.dtype) ? workers * sums_bytes(&p) : 0);
 }
 
 static uint64_t rows_workspace(const hy_op *op, uint32_t workers) {
@@ -97,13 +112,53 @@ static void run_block(const mm_job *job, const uint8_t *tiles, uint64_t g, uint6
     }
 }
 
+/* Asks for lines: the share of columns [column, column + count) of `columns`. May go past what there is. */
+static void ask(const uint8_t *from, uint64_t bytes, uint64_t column, uint64_t count,
+                uint64_t columns) {
+    const uint64_t end = hy_align_up(bytes * (column + count) / columns, 64);
+    for (uint64_t b = bytes * column / columns; b < end; b += 64)
+        __builtin_prefetch(from + b, 0, 2);
+}
+
+/* The same, k in parts of whole tiles; sums: sums_bytes(), [group][unit][row][16]. */
+static void run_parts(const mm_job *job, const uint8_t *tiles, float *sums, uint64_t begin,
+                      uint64_t end, uint32_t first, uint32_t last) {
+    const cpu_panels *p = &job->panels;
+    const uint64_t x_bytes =
+        job->column_bytes / p->k; /* half a pair behind an odd k is no matter */
+    const uint64_t w_bytes = cpu_bytes(p->dtype, CPU_PANEL);
+    const uint32_t part = (uint32_t)(PART_BYTES / x_bytes);
+    const uint64_t stride = SUM_COLUMNS * CPU_PANEL;
+    memset(sums, 0, (end - begin) * p->units * stride * sizeof *sums);
+    for (uint32_t k = 0; k < p->k; k += part) {
+        const uint32_t length = HY_MIN(part, p->k - k);
+        for (uint64_t i = 0; i < (end - begin) * p->units; i++) {
+            const uint8_t *panel =
+                job->weights + cpu_group_offset(p, 0, (uint32_t)begin) + i * p->bytes + k * w_bytes;
+            for (uint32_t t = first; t < last; t += job->widest) {
+                const uint32_t w = cpu_mm_width_index(job->kernels, HY_MIN(last - t, job->widest));
+                ask(panel + p->bytes, length * w_bytes, t - first, job->widest, last - first);
+                job->kernels->micro[p->dtype][w](
+                    panel, tiles + t * job->column_bytes + k * x_bytes * job->kernels->width[w],
+                    length, sums + i * stride + (uint64_t)(t - first) * CPU_PANEL);
+            }
+        }
+    }
+    mm_epilogue e = job->epilogue;
+    e.bias = job->bias;
+    for (uint64_t g = begin; g < end; g++, sums += p->units * stride)
+        cpu_mm_finish(job, job->kernels, &e, sums, p->units > 1 ? sums + stride : NULL, (uint32_t)g,
+                      first, last - first);
+}
+
 static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
     mm_job job = cpu_mm_job_of(call, rows);
     const uint8_t *tiles = call->workspace;
+    uint8_t *own = (uint8_t *)call->workspace + tiles_bytes(&call->op);
     if (call->variant->tag & MM_TAG_ROWS)
-        job.scratch = (uint8_t *)call->workspace + tiles_bytes(&call->op) +
-                      worker * cpu_mm_scratch_bytes(&job.panels);
+        job.scratch = own + worker * cpu_mm_scratch_bytes(&job.panels);
+    const bool parts = takes_parts(job.panels.dtype) && !job.scratch;
     const uint64_t count = hy_div_up(rows, job.widest), groups = job.panels.groups;
     uint64_t begin, end;
     if (count <= 1) { /* streams the weights: equal shares */
@@ -111,19 +166,27 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
         run_block(&job, tiles, begin, end, 0, rows);
         return;
     }
-    const uint64_t fit = HY_MAX(MM_X_BLOCK_BYTES / (job.widest * job.column_bytes), MM_MIN_TILES);
+    const uint64_t column = parts ? PART_BYTES : job.column_bytes;
+    const uint64_t fit =
+        HY_MAX(MM_X_BLOCK_BYTES / (job.widest * column), parts ? 1u : MM_MIN_TILES);
     const uint64_t blocks = hy_div_up(count, fit),
                    per_block = hy_div_up(count, blocks) * job.widest;
     const uint64_t wanted =
         groups * blocks / (8 * (uint64_t)workers); /* groups a chunk: 8 chunks each */
-    const uint64_t step = wanted < 1 ? 1 : HY_MIN(wanted, 8), steps = hy_div_up(groups, step);
+    const uint64_t step = wanted < 1 ? 1 : HY_MIN(wanted, GROUPS_A_CHUNK),
+                   steps = hy_div_up(groups, step);
     for (;;) {
         const uint64_t i = atomic_fetch_add_explicit(&call->next[1], 1, memory_order_relaxed);
         if (i >= steps * blocks) return;
         const uint64_t first = i / steps * per_block, g = i % steps * step;
-        if (first < rows)
-            run_block(&job, tiles, g, HY_MIN(g + step, groups), (uint32_t)first,
-                      (uint32_t)HY_MIN(first + per_block, rows));
+        if (first >= rows) continue;
+        const uint64_t g_end = HY_MIN(g + step, groups);
+        const uint32_t last = (uint32_t)HY_MIN(first + per_block, rows);
+        if (parts)
+            run_parts(&job, tiles, (float *)(void *)(own + worker * sums_bytes(&job.panels)), g,
+                      g_end, (uint32_t)first, last);
+        else
+            run_block(&job, tiles, g, g_end, (uint32_t)first, last);
     }
 }
 

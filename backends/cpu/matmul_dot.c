@@ -88,8 +88,8 @@ static void fill(hy_dtype weights, hy_dtype x, const void *row, uint32_t begin, 
 
 /* The way out is the same. */
 static void finish(const mm_epilogue *e, const float *z, const float *up, uint32_t first,
-                   uint32_t count, void *out, const void *residual) {
-    cpu_mm_avx512.finish(e, z, up, first, count, out, residual);
+                   uint32_t count, uint32_t rows, const mm_place *to) {
+    cpu_mm_avx512.finish(e, z, up, first, count, rows, to);
 }
 
 #define WIDTH(width) width,
