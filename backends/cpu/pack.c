@@ -2,9 +2,14 @@
 #include <string.h>
 
 #include "backends/cpu/panel.h"
+#include "backends/cpu/transpose.h"
 #include "base/num.h"
 
-enum { MAX_BLOCK_BYTES = 210 };
+enum {
+    MAX_BLOCK_BYTES = 210,
+    LINE = 64,
+    TILE_BYTES = 64 /* of each row of plain types at a time: a cache line */
+};
 
 typedef const uint8_t *const row_ptr; /* one of 16 rows, at the present block */
 
@@ -20,9 +25,25 @@ static void store32(uint8_t *p, uint32_t v) {
 
 /* ---- fields that keep their bytes: [field][16 rows] ---- */
 
+/* Word vectors of rows r .. r + 3 -> words of field i .. i + 3 of these rows. */
+static void store_words(cpu_words4 v[4], uint32_t i, uint32_t r, uint8_t *dst) {
+    cpu_transpose_words(v);
+    for (uint32_t j = 0; j < 4; j++)
+        cpu_store_words(dst + ((i + j) * CPU_PANEL + r) * 4, v[j]);
+}
+
 static void put_words(row_ptr *rows, uint32_t at, uint32_t count, uint8_t *dst) {
+    const uint32_t whole = count & ~3u;
+    for (uint32_t r = 0; r < CPU_PANEL; r += 4) {
+        for (uint32_t i = 0; i < whole; i += 4) {
+            cpu_words4 v[4];
+            for (uint32_t j = 0; j < 4; j++)
+                v[j] = cpu_load_words(rows[r + j] + at + 4 * i);
+            store_words(v, i, r, dst);
+        }
+    }
     for (uint32_t r = 0; r < CPU_PANEL; r++)
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = whole; i < count; i++)
             memcpy(dst + (i * CPU_PANEL + r) * 4, rows[r] + at + 4 * i, 4);
 }
 
@@ -43,6 +64,14 @@ static void get_halves(const uint8_t *src, uint32_t lane, uint32_t count, uint8_
 }
 
 static void put_bytes(row_ptr *rows, uint32_t at, uint32_t count, uint8_t *dst) {
+    if (count == 16) {
+        cpu_bytes16 v[16];
+        for (uint32_t r = 0; r < CPU_PANEL; r++)
+            memcpy(&v[r], rows[r] + at, sizeof v[r]);
+        cpu_transpose_bytes(v);
+        memcpy(dst, v, sizeof v);
+        return;
+    }
     for (uint32_t r = 0; r < CPU_PANEL; r++)
         for (uint32_t i = 0; i < count; i++)
             dst[i * CPU_PANEL + r] = rows[r][at + i];
@@ -55,10 +84,20 @@ static void get_bytes(const uint8_t *src, uint32_t lane, uint32_t count, uint8_t
 
 /* ---- planes of 4, 2 and 1 bits; a word holds four elements k..k+3, one a byte ---- */
 
-/* Eight words of one sub-block, 4 bits in each byte -> the row's part of the nibbles. */
-static void put_nibbles(const uint32_t word[8], uint32_t lane, uint8_t *dst) {
-    for (uint32_t u = 0; u < 4; u++)
-        store32(dst + (u * CPU_PANEL + lane) * 4, word[u] | word[u + 4] << 4);
+/* 32 bytes of each of 16 rows -> nibbles of two sub-blocks: their low halves to `low`, the high ones to
+ * `high`. */
+static void put_nibbles(row_ptr *rows, uint32_t at, uint8_t *low, uint8_t *high) {
+    for (uint32_t r = 0; r < CPU_PANEL; r += 4) {
+        cpu_words4 l[4], h[4];
+        for (uint32_t j = 0; j < 4; j++) {
+            const cpu_words4 a = cpu_load_words(rows[r + j] + at);
+            const cpu_words4 b = cpu_load_words(rows[r + j] + at + 16);
+            l[j] = (a & 0x0f0f0f0fu) | (b & 0x0f0f0f0fu) << 4;
+            h[j] = (a >> 4 & 0x0f0f0f0fu) | (b & 0xf0f0f0f0u);
+        }
+        store_words(l, 0, r, low);
+        store_words(h, 0, r, high);
+    }
 }
 
 static void get_nibbles(const uint8_t *src, uint32_t lane, uint32_t word[8]) {
@@ -69,11 +108,18 @@ static void get_nibbles(const uint8_t *src, uint32_t lane, uint32_t word[8]) {
     }
 }
 
-/* The same with 2 bits in each byte. */
-static void put_pairs(const uint32_t word[8], uint32_t lane, uint8_t *dst) {
-    for (uint32_t h = 0; h < 2; h++) {
-        const uint32_t *w = word + 4 * h;
-        store32(dst + (h * CPU_PANEL + lane) * 4, w[0] | w[1] << 2 | w[2] << 4 | w[3] << 6);
+/* 32 bytes of each of 16 rows, four pairs a byte -> pairs of the four sub-blocks at dst, dst + step, ... */
+static void put_pairs(row_ptr *rows, uint32_t at, uint32_t step, uint8_t *dst) {
+    for (uint32_t r = 0; r < CPU_PANEL; r += 4) {
+        for (uint32_t h = 0; h < 2; h++) {
+            cpu_words4 v[4];
+            for (uint32_t j = 0; j < 4; j++)
+                v[j] = cpu_load_words(rows[r + j] + at + 16 * h);
+            cpu_transpose_words(v);
+            cpu_transpose_pairs(v);
+            for (uint32_t s = 0; s < 4; s++)
+                cpu_store_words(dst + s * step + (h * CPU_PANEL + r) * 4, v[s]);
+        }
     }
 }
 
@@ -82,14 +128,15 @@ static void get_pairs(const uint8_t *src, uint32_t lane, uint32_t word[8]) {
         word[g] = load32(src + (g / 4 * CPU_PANEL + lane) * 4) >> g % 4 * 2 & 0x03030303u;
 }
 
-/* Nibble g of word r <-> nibble r of word g, by exchanging halves, then bytes, then nibbles. */
-static void transpose_nibbles(uint32_t word[8]) {
-    static const uint32_t mask[] = {0x0f0f0f0fu, 0x00ff00ffu, 0x0000ffffu};
+/* In both halves of the words: nibble g of word r <-> nibble r of word g, by exchanging halves, then
+ * bytes, then nibbles. */
+static void transpose_nibbles(uint64_t word[8]) {
+    static const uint64_t mask[] = {0x0f0f0f0f0f0f0f0fu, 0x00ff00ff00ff00ffu, 0x0000ffff0000ffffu};
     for (uint32_t stage = 3; stage-- > 0;) {
         const uint32_t step = 1u << stage, shift = 4 * step;
         for (uint32_t i = 0; i < 8; i++) {
             if (i & step) continue;
-            const uint32_t swap = (word[i] >> shift ^ word[i + step]) & mask[stage];
+            const uint64_t swap = (word[i] >> shift ^ word[i + step]) & mask[stage];
             word[i + step] ^= swap;
             word[i] ^= swap << shift;
         }
@@ -97,12 +144,14 @@ static void transpose_nibbles(uint32_t word[8]) {
 }
 
 /* 32 bits of each row -> eight 64-bit words of 4 bits a row. */
-static void put_bits(uint32_t bits[CPU_PANEL], uint8_t *dst) {
-    transpose_nibbles(bits);
-    transpose_nibbles(bits + 8);
+static void put_bits(const uint32_t bits[CPU_PANEL], uint8_t *dst) {
+    uint64_t word[8];
+    for (uint32_t r = 0; r < 8; r++)
+        word[r] = bits[r] | (uint64_t)bits[8 + r] << 32;
+    transpose_nibbles(word);
     for (uint32_t g = 0; g < 8; g++) {
-        store32(dst + 8 * g, bits[g]);
-        store32(dst + 8 * g + 4, bits[8 + g]);
+        store32(dst + 8 * g, (uint32_t)word[g]);
+        store32(dst + 8 * g + 4, (uint32_t)(word[g] >> 32));
     }
 }
 
@@ -113,15 +162,27 @@ static uint32_t get_bits(const uint8_t *src, uint32_t lane) {
     return bits;
 }
 
-/* Bit b of 32 bytes -> 32 bits. The product brings bit 8 i of a word to bit 24 + i. */
-static uint32_t gather_bit(const uint8_t *bytes, uint32_t b) {
-    uint32_t bits = 0;
-    for (uint32_t g = 0; g < 8; g++)
-        bits |= ((load32(bytes + 4 * g) >> b & 0x01010101u) * 0x01020408u >> 24 & 15u) << 4 * g;
-    return bits;
+/* 32 bytes of each of 16 rows, one bit of each of eight sub-blocks a byte -> bits of those at dst,
+ * dst + step, ... */
+static void put_bit_planes(row_ptr *rows, uint32_t at, uint32_t step, uint8_t *dst) {
+    for (uint32_t half = 0; half < 2; half++) {
+        cpu_words4 low[8], high[8]; /* rows 0-7, 8-15 */
+        for (uint32_t r = 0; r < 8; r++) {
+            low[r] = cpu_load_words(rows[r] + at + 16 * half);
+            high[r] = cpu_load_words(rows[8 + r] + at + 16 * half);
+        }
+        cpu_transpose_bits(low);
+        cpu_transpose_bits(high);
+        for (uint32_t s = 0; s < 8; s++) {
+            const cpu_words4 l = low[cpu_bits_place(s)], h = high[cpu_bits_place(s)];
+            uint8_t *out = dst + s * step + 32 * half;
+            cpu_store_words(out, __builtin_shufflevector(l, h, 0, 4, 1, 5));
+            cpu_store_words(out + 16, __builtin_shufflevector(l, h, 2, 6, 3, 7));
+        }
+    }
 }
 
-/* Its inverse: sets bit b of 32 bytes. */
+/* Sets bit b of each of 32 bytes. */
 static void scatter_bit(uint32_t bits, uint32_t b, uint8_t *bytes) {
     for (uint32_t g = 0; g < 8; g++) {
         const uint32_t spread = (bits >> 4 * g & 15u) * 0x00204081u & 0x01010101u;
@@ -130,11 +191,6 @@ static void scatter_bit(uint32_t bits, uint32_t b, uint8_t *bytes) {
 }
 
 /* Where sub-block s of q4_k and q5_k keeps its nibbles: 32 bytes, shifted right by `shift`. */
-static void nibbles_k(const uint8_t *q, uint32_t s, uint32_t word[8]) {
-    for (uint32_t g = 0; g < 8; g++)
-        word[g] = load32(q + s / 2 * 32 + 4 * g) >> (s & 1) * 4 & 0x0f0f0f0fu;
-}
-
 static void nibbles_k_back(const uint32_t word[8], uint32_t s, uint8_t *q) {
     for (uint32_t g = 0; g < 8; g++) {
         uint8_t *p = q + s / 2 * 32 + 4 * g;
@@ -143,11 +199,6 @@ static void nibbles_k_back(const uint32_t word[8], uint32_t s, uint8_t *q) {
 }
 
 /* q6_k: halves of 128 elements, 64 bytes each; quarters 0, 1 are low nibbles, 2, 3 the high ones. */
-static void nibbles_q6(const uint8_t *q, uint32_t s, uint32_t word[8]) {
-    for (uint32_t g = 0; g < 8; g++)
-        word[g] = load32(q + s / 4 * 64 + (s & 1) * 32 + 4 * g) >> (s >> 1 & 1) * 4 & 0x0f0f0f0fu;
-}
-
 static void nibbles_q6_back(const uint32_t word[8], uint32_t s, uint8_t *q) {
     for (uint32_t g = 0; g < 8; g++) {
         uint8_t *p = q + s / 4 * 64 + (s & 1) * 32 + 4 * g;
@@ -156,11 +207,6 @@ static void nibbles_q6_back(const uint32_t word[8], uint32_t s, uint8_t *q) {
 }
 
 /* Pairs of q2_k, q3_k and q6_k: halves of 128 elements in 32 bytes, quarter i in bits 2 i. */
-static void pairs_k(const uint8_t *q, uint32_t s, uint32_t word[8]) {
-    for (uint32_t g = 0; g < 8; g++)
-        word[g] = load32(q + s / 4 * 32 + 4 * g) >> s % 4 * 2 & 0x03030303u;
-}
-
 static void pairs_k_back(const uint32_t word[8], uint32_t s, uint8_t *q) {
     for (uint32_t g = 0; g < 8; g++) {
         uint8_t *p = q + s / 4 * 32 + 4 * g;
@@ -249,13 +295,8 @@ static void get_iq4_xs(const uint8_t *src, uint32_t lane, uint8_t *dst) {
 static void put_q2_k(row_ptr *rows, uint8_t *dst) {
     put_halves(rows, 80, 2, dst);
     put_bytes(rows, 0, 16, dst + 64);
-    uint32_t word[8];
-    for (uint32_t r = 0; r < CPU_PANEL; r++) {
-        for (uint32_t s = 0; s < 8; s++) {
-            pairs_k(rows[r] + 16, s, word);
-            put_pairs(word, r, dst + 320 + 128 * s);
-        }
-    }
+    for (uint32_t half = 0; half < 2; half++)
+        put_pairs(rows, 16 + 32 * half, 128, dst + 320 + 512 * half);
 }
 static void get_q2_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
     get_halves(src, lane, 2, dst + 80);
@@ -271,16 +312,9 @@ static void get_q2_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
 static void put_q3_k(row_ptr *rows, uint8_t *dst) {
     put_halves(rows, 108, 1, dst);
     put_words(rows, 96, 3, dst + 32);
-    uint32_t word[8], bits[CPU_PANEL];
-    for (uint32_t s = 0; s < 8; s++) {
-        uint8_t *sub = dst + 224 + 192 * s;
-        for (uint32_t r = 0; r < CPU_PANEL; r++) {
-            pairs_k(rows[r] + 32, s, word);
-            put_pairs(word, r, sub);
-            bits[r] = gather_bit(rows[r], s);
-        }
-        put_bits(bits, sub + 128);
-    }
+    for (uint32_t half = 0; half < 2; half++)
+        put_pairs(rows, 32 + 32 * half, 192, dst + 224 + 768 * half);
+    put_bit_planes(rows, 0, 192, dst + 224 + 128);
 }
 static void get_q3_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
     get_halves(src, lane, 1, dst + 108);
@@ -298,13 +332,8 @@ static void get_q3_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
 static void put_q4_k(row_ptr *rows, uint8_t *dst) {
     put_halves(rows, 0, 2, dst);
     put_words(rows, 4, 3, dst + 64);
-    uint32_t word[8];
-    for (uint32_t r = 0; r < CPU_PANEL; r++) {
-        for (uint32_t s = 0; s < 8; s++) {
-            nibbles_k(rows[r] + 16, s, word);
-            put_nibbles(word, r, dst + 256 + 256 * s);
-        }
-    }
+    for (uint32_t s = 0; s < 8; s += 2)
+        put_nibbles(rows, 16 + 16 * s, dst + 256 + 256 * s, dst + 512 + 256 * s);
 }
 static void get_q4_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
     get_halves(src, lane, 2, dst);
@@ -320,16 +349,9 @@ static void get_q4_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
 static void put_q5_k(row_ptr *rows, uint8_t *dst) {
     put_halves(rows, 0, 2, dst);
     put_words(rows, 4, 3, dst + 64);
-    uint32_t word[8], bits[CPU_PANEL];
-    for (uint32_t s = 0; s < 8; s++) {
-        uint8_t *sub = dst + 256 + 320 * s;
-        for (uint32_t r = 0; r < CPU_PANEL; r++) {
-            nibbles_k(rows[r] + 48, s, word);
-            put_nibbles(word, r, sub);
-            bits[r] = gather_bit(rows[r] + 16, s);
-        }
-        put_bits(bits, sub + 256);
-    }
+    for (uint32_t s = 0; s < 8; s += 2)
+        put_nibbles(rows, 48 + 16 * s, dst + 256 + 320 * s, dst + 576 + 320 * s);
+    put_bit_planes(rows, 16, 320, dst + 256 + 256);
 }
 static void get_q5_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
     get_halves(src, lane, 2, dst);
@@ -347,15 +369,11 @@ static void get_q5_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
 static void put_q6_k(row_ptr *rows, uint8_t *dst) {
     put_halves(rows, 208, 1, dst);
     put_bytes(rows, 192, 16, dst + 32);
-    uint32_t word[8];
-    for (uint32_t r = 0; r < CPU_PANEL; r++) {
-        for (uint32_t s = 0; s < 8; s++) {
-            uint8_t *sub = dst + 288 + 384 * s;
-            nibbles_q6(rows[r], s, word);
-            put_nibbles(word, r, sub);
-            pairs_k(rows[r] + 128, s, word);
-            put_pairs(word, r, sub + 256);
-        }
+    for (uint32_t half = 0; half < 2; half++) {
+        uint8_t *sub = dst + 288 + 4 * 384 * half;
+        put_nibbles(rows, 64 * half, sub, sub + 2 * 384);
+        put_nibbles(rows, 64 * half + 32, sub + 384, sub + 3 * 384);
+        put_pairs(rows, 128 + 32 * half, 384, sub + 256);
     }
 }
 static void get_q6_k(const uint8_t *src, uint32_t lane, uint8_t *dst) {
@@ -487,6 +505,26 @@ static uint64_t locate(const cpu_panels *p, uint64_t row, uint32_t *lane, uint64
     return cpu_group_offset(p, expert, j / CPU_PANEL) + unit * p->bytes;
 }
 
+/* f16: 32 elements of each row, half the rows at a time: rows are often powers of two apart, so that the
+ * first-level cache has room for the lines of few of them. */
+static void put_tile2(row_ptr *rows, uint8_t *dst) {
+    for (uint32_t r = 0; r < CPU_PANEL; r += 8) {
+        for (uint32_t k = 0; k < 32; k += 8) {
+            cpu_halves8 v[8];
+            for (uint32_t j = 0; j < 8; j++)
+                memcpy(&v[j], rows[r + j] + 2 * k, sizeof v[j]);
+            cpu_transpose_halves(v);
+            for (uint32_t j = 0; j < 8; j++)
+                memcpy(dst + ((k + j) * CPU_PANEL + r) * 2, &v[j], sizeof v[j]);
+        }
+    }
+}
+
+/* f32: 16 elements of each row. */
+static void put_tile4(row_ptr *rows, uint8_t *dst) {
+    put_words(rows, 0, 16, dst);
+}
+
 /* `count` rows, `stride` bytes apart, and zeros for the rest of the 16 -> one panel. */
 static void pack_panel(const cpu_panels *p, const uint8_t *rows, uint64_t stride, uint64_t count,
                        uint8_t *panel) {
@@ -500,10 +538,19 @@ static void pack_panel(const cpu_panels *p, const uint8_t *rows, uint64_t stride
     const uint8_t *at[CPU_PANEL];
     for (uint32_t r = 0; r < CPU_PANEL; r++)
         at[r] = r < count ? rows + r * stride : zeros;
-    for (uint64_t done = 0; done < p->bytes; done += bytes * CPU_PANEL) {
-        format->put(at, panel + done);
+    /* 16 streams are more than what the hardware follows; the next panel's rows are likely the next bytes */
+    const uintptr_t next = (uintptr_t)rows + stride * CPU_PANEL;
+    const bool tiles = p->dtype == HY_DTYPE_F16 || p->dtype == HY_DTYPE_F32;
+    for (uint64_t done = 0, step; done < p->bytes; done += step * CPU_PANEL) {
+        step = tiles && p->bytes - done >= TILE_BYTES * CPU_PANEL ? TILE_BYTES : bytes;
+        for (uint64_t ahead = 0; ahead < step * CPU_PANEL; ahead += LINE)
+            __builtin_prefetch((const void *)(next + done + ahead), 0, 2);
+        if (step == bytes)
+            format->put(at, panel + done);
+        else
+            (bytes == 2 ? put_tile2 : put_tile4)(at, panel + done);
         for (uint32_t r = 0; r < count; r++)
-            at[r] += bytes;
+            at[r] += step;
     }
 }
 
