@@ -1,4 +1,5 @@
 /* Instances, devices, version, and the handling of parameter structs. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,9 @@ typedef struct entry {
 } entry;
 
 struct hy_instance {
+    pthread_mutex_t lock;
+    bool
+        listed; /* the devices were looked for: only when someone asks, drivers of GPUs load slowly */
     uint32_t entries;
     entry entry[MAX_ENTRIES];
 };
@@ -66,9 +70,9 @@ static void add_entry(hy_instance *instance, const hy_backend *backend, uint32_t
     snprintf(e->reason, sizeof e->reason, "%s", reason ? reason : "");
 }
 
-static hy_status list_devices(hy_instance *instance) {
+static void list_devices(hy_instance *instance) {
     hy_device_info *infos = calloc(MAX_PER_BACKEND, sizeof *infos);
-    if (!infos) return hy_fail(HY_E_MEMORY, "no memory for the list of devices");
+    if (!infos) return; /* again when next asked */
     const hy_backend *backend;
     for (uint32_t i = 0; (backend = hy_backend_at(i)) != NULL; i++) {
         uint32_t count = 0;
@@ -82,7 +86,7 @@ static hy_status list_devices(hy_instance *instance) {
             add_entry(instance, backend, d, NULL);
     }
     free(infos);
-    return HY_OK;
+    instance->listed = true;
 }
 
 hy_status hy_instance_new(const hy_instance_params *params, hy_instance **out) {
@@ -93,11 +97,7 @@ hy_status hy_instance_new(const hy_instance_params *params, hy_instance **out) {
     if (!instance) return hy_fail(HY_E_MEMORY, "no memory for an instance");
     hy_log_set(p.log, p.log_user, p.log_level);
     atomic_store(&logging, instance);
-    hy_status status = list_devices(instance);
-    if (status != HY_OK) {
-        hy_instance_free(instance);
-        return status;
-    }
+    pthread_mutex_init(&instance->lock, NULL);
     *out = instance;
     return HY_OK;
 }
@@ -106,11 +106,17 @@ void hy_instance_free(hy_instance *instance) {
     if (!instance) return;
     hy_instance *mine = instance;
     if (atomic_compare_exchange_strong(&logging, &mine, NULL)) hy_log_set(NULL, NULL, HY_LOG_ERROR);
+    pthread_mutex_destroy(&instance->lock);
     free(instance);
 }
 
 uint32_t hy_device_count(const hy_instance *instance) {
-    return instance ? instance->entries : 0;
+    if (!instance) return 0;
+    hy_instance *mine = (hy_instance *)(uintptr_t)instance; /* what it lists does not change */
+    pthread_mutex_lock(&mine->lock);
+    if (!mine->listed) list_devices(mine);
+    pthread_mutex_unlock(&mine->lock);
+    return instance->entries;
 }
 
 static void describe(const entry *e, const hy_device_info *info, hy_device_desc *desc) {
@@ -126,7 +132,7 @@ static void describe(const entry *e, const hy_device_info *info, hy_device_desc 
 }
 
 hy_status hy_device_get(const hy_instance *instance, uint32_t index, hy_device_desc *out) {
-    if (!instance || index >= instance->entries)
+    if (index >= hy_device_count(instance))
         return hy_fail(HY_E_ARGUMENT, "device index %u, there are %u", index,
                        hy_device_count(instance));
     const entry *e = &instance->entry[index];
