@@ -20,11 +20,26 @@
 
 enum {
     MAX_WORKERS = 1024,
-    LINE = 64,          /* bytes between words that different threads write */
-    SPIN_NS = 50000,    /* an idle worker looks for work this long before it sleeps */
+    TEAM = 8,             /* workers that meet at one word: more would queue for its cache line */
+    LINE = 64,            /* bytes between words that different threads write */
+    IDLE_SPIN_NS = 50000, /* an idle worker looks for work this long before it sleeps */
+    MEET_SPIN_NS =
+        200000, /* a worker at a barrier: the others are at work, unless something else runs */
     PAUSES_A_LOOK = 32, /* between looks at the clock */
     MIN_STACK = 1 << 20
 };
+
+/* A number that only grows (and wraps), and threads that wait for it to change. */
+typedef struct signal_word {
+    _Alignas(LINE) _Atomic uint32_t value;
+    _Atomic uint32_t sleepers; /* asleep, or about to be */
+} signal_word;
+
+/* Where up to TEAM workers wait for each other. */
+typedef struct meeting {
+    _Alignas(LINE) _Atomic uint32_t arrived;
+    signal_word passed;
+} meeting;
 
 typedef struct worker {
     hy_pool *pool;
@@ -35,23 +50,24 @@ typedef struct worker {
 struct hy_pool {
     uint32_t workers; /* the caller included */
     uint32_t started; /* threads that exist */
-    uint64_t
-        spin_ns; /* 0 where there are fewer cpus than workers: spinning would only be in the way */
+    uint32_t teams;
+    bool crowded; /* more workers than cpus: to spin would only be in the way of those waited for */
     uint64_t cpu_mask;
     pthread_mutex_t run_lock;
-    worker *team;  /* [workers]; 0 unused */
-    hy_pool_fn fn; /* of the present run; NULL asks the workers to leave */
+    worker *crew;      /* [workers]; 0 unused */
+    meeting *meetings; /* [teams], and one more for the teams' last ones */
+    hy_pool_fn fn;     /* of the present run; NULL asks the workers to leave */
     void *context;
-    _Alignas(LINE) _Atomic uint32_t epoch; /* runs begun; idle workers wait for it to change */
-    _Atomic uint32_t parked;               /* workers asleep, or about to be */
+    signal_word epoch;                    /* runs begun */
+    signal_word done;                     /* runs that all workers returned from */
+    _Alignas(LINE) _Atomic uint32_t busy; /* workers that have not returned from `fn` */
 #ifndef __linux__
-    pthread_mutex_t park_lock;
-    pthread_cond_t park;
+    pthread_mutex_t sleep_lock;
+    pthread_cond_t sleep;
 #endif
-    _Alignas(LINE) _Atomic uint32_t busy;    /* workers that have not returned from `fn` */
-    _Alignas(LINE) _Atomic uint32_t arrived; /* at the barrier */
-    _Alignas(LINE) _Atomic uint32_t phase;   /* barriers passed */
 };
+
+static _Thread_local uint32_t own_index; /* in the run that this thread is in */
 
 static inline void cpu_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -64,7 +80,7 @@ static inline void cpu_pause(void) {
 }
 
 /* Waits a short while for `word` to differ from `old`; true when it did. */
-static bool spin_while(_Atomic uint32_t *word, uint32_t old, uint64_t spin_ns) {
+static bool spin(_Atomic uint32_t *word, uint32_t old, uint64_t spin_ns) {
     if (atomic_load_explicit(word, memory_order_acquire) != old) return true;
     if (!spin_ns) return false;
     uint64_t begin = hy_clock_ns();
@@ -77,45 +93,47 @@ static bool spin_while(_Atomic uint32_t *word, uint32_t old, uint64_t spin_ns) {
     return false;
 }
 
-/* For waits between workers in the middle of work: never sleeps, but lets others run. */
-static void spin_then_yield(_Atomic uint32_t *word, uint32_t old, uint64_t spin_ns) {
-    if (spin_while(word, old, spin_ns)) return;
-    while (atomic_load_explicit(word, memory_order_acquire) == old)
-        sched_yield();
-}
-
-/* Sleeps until `epoch` differs from `seen`. The waker changes `epoch` and then looks at `parked`;
- * the sleeper raises `parked` and then looks at `epoch`. Both are sequentially consistent, so that
- * one of them sees the other. */
+/* Sleeps until the value differs from `old`. The waker changes the value and then looks at `sleepers`;
+ * the sleeper raises `sleepers` and then looks at the value. All are sequentially consistent, so that one
+ * of them sees the other. Sleeping is better than sched_yield() here: that hands the cpu to whatever else
+ * is runnable for a whole slice, even to what is niced. */
 #ifdef __linux__
-static void park(hy_pool *pool, uint32_t seen) {
-    atomic_fetch_add(&pool->parked, 1);
-    while (atomic_load(&pool->epoch) == seen)
-        syscall(SYS_futex, &pool->epoch, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
-    atomic_fetch_sub(&pool->parked, 1);
+static void sleep_on(hy_pool *pool, signal_word *word, uint32_t old) {
+    (void)pool;
+    atomic_fetch_add(&word->sleepers, 1);
+    while (atomic_load(&word->value) == old)
+        syscall(SYS_futex, &word->value, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    atomic_fetch_sub(&word->sleepers, 1);
 }
 
-static void wake(hy_pool *pool) {
-    if (atomic_load(&pool->parked))
-        syscall(SYS_futex, &pool->epoch, FUTEX_WAKE_PRIVATE, MAX_WORKERS, NULL, NULL, 0);
+static void advance(hy_pool *pool, signal_word *word) {
+    (void)pool;
+    atomic_fetch_add(&word->value, 1);
+    if (atomic_load(&word->sleepers))
+        syscall(SYS_futex, &word->value, FUTEX_WAKE_PRIVATE, MAX_WORKERS, NULL, NULL, 0);
 }
 #else
-static void park(hy_pool *pool, uint32_t seen) {
-    atomic_fetch_add(&pool->parked, 1);
-    pthread_mutex_lock(&pool->park_lock);
-    while (atomic_load(&pool->epoch) == seen)
-        pthread_cond_wait(&pool->park, &pool->park_lock);
-    pthread_mutex_unlock(&pool->park_lock);
-    atomic_fetch_sub(&pool->parked, 1);
+static void sleep_on(hy_pool *pool, signal_word *word, uint32_t old) {
+    atomic_fetch_add(&word->sleepers, 1);
+    pthread_mutex_lock(&pool->sleep_lock);
+    while (atomic_load(&word->value) == old)
+        pthread_cond_wait(&pool->sleep, &pool->sleep_lock);
+    pthread_mutex_unlock(&pool->sleep_lock);
+    atomic_fetch_sub(&word->sleepers, 1);
 }
 
-static void wake(hy_pool *pool) {
-    if (!atomic_load(&pool->parked)) return;
-    pthread_mutex_lock(&pool->park_lock);
-    pthread_cond_broadcast(&pool->park);
-    pthread_mutex_unlock(&pool->park_lock);
+static void advance(hy_pool *pool, signal_word *word) {
+    atomic_fetch_add(&word->value, 1);
+    if (!atomic_load(&word->sleepers)) return;
+    pthread_mutex_lock(&pool->sleep_lock);
+    pthread_cond_broadcast(&pool->sleep);
+    pthread_mutex_unlock(&pool->sleep_lock);
 }
 #endif
+
+static void await(hy_pool *pool, signal_word *word, uint32_t old, uint64_t spin_ns) {
+    if (!spin(&word->value, old, pool->crowded ? 0 : spin_ns)) sleep_on(pool, word, old);
+}
 
 static void settle(const hy_pool *pool, uint32_t index) {
 #ifdef __linux__
@@ -142,13 +160,15 @@ static void *worker_main(void *argument) {
     worker *self = argument;
     hy_pool *pool = self->pool;
     settle(pool, self->index);
+    own_index = self->index;
     uint32_t seen = 0;
     for (;;) {
-        if (!spin_while(&pool->epoch, seen, pool->spin_ns)) park(pool, seen);
+        await(pool, &pool->epoch, seen, IDLE_SPIN_NS);
         seen++; /* the next run cannot begin before this one is done: no epoch is ever missed */
         if (!pool->fn) return NULL;
         pool->fn(pool->context, self->index, pool->workers);
-        atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_release);
+        if (atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_acq_rel) == 1)
+            advance(pool, &pool->done);
     }
 }
 
@@ -156,14 +176,7 @@ static void begin(hy_pool *pool, hy_pool_fn fn, void *context) {
     pool->fn = fn;
     pool->context = context;
     atomic_store_explicit(&pool->busy, pool->started, memory_order_relaxed);
-    atomic_fetch_add(&pool->epoch, 1);
-    wake(pool);
-}
-
-static void wait_idle(hy_pool *pool) {
-    uint32_t left;
-    while ((left = atomic_load_explicit(&pool->busy, memory_order_acquire)) != 0)
-        spin_then_yield(&pool->busy, left, pool->spin_ns);
+    advance(pool, &pool->epoch);
 }
 
 static hy_status start_workers(hy_pool *pool) {
@@ -178,9 +191,9 @@ static hy_status start_workers(hy_pool *pool) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = 0;
     for (uint32_t i = 1; i < pool->workers && !error; i++) {
-        pool->team[i].pool = pool;
-        pool->team[i].index = i;
-        error = pthread_create(&pool->team[i].thread, &attributes, worker_main, &pool->team[i]);
+        pool->crew[i].pool = pool;
+        pool->crew[i].index = i;
+        error = pthread_create(&pool->crew[i].thread, &attributes, worker_main, &pool->crew[i]);
         if (!error) pool->started++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -205,16 +218,21 @@ hy_status hy_pool_new(uint32_t threads, uint64_t cpu_mask, hy_pool **out) {
     memset(pool, 0, sizeof *pool);
     pool->workers = workers;
     pool->cpu_mask = cpu_mask;
-    pool->spin_ns = workers <= HY_MIN(cpus, allowed) ? SPIN_NS : 0;
-    pool->team = calloc(workers, sizeof *pool->team);
-    if (!pool->team) {
+    pool->crowded = workers > HY_MIN(cpus, allowed);
+    pool->teams = (workers + TEAM - 1) / TEAM;
+    pool->crew = calloc(workers, sizeof *pool->crew);
+    pool->meetings = aligned_alloc(LINE, (pool->teams + 1) * sizeof *pool->meetings);
+    if (!pool->crew || !pool->meetings) {
+        free(pool->crew);
+        free(pool->meetings);
         free(pool);
         return hy_fail(HY_E_MEMORY, "out of memory for %u threads", workers);
     }
+    memset(pool->meetings, 0, (pool->teams + 1) * sizeof *pool->meetings);
     pthread_mutex_init(&pool->run_lock, NULL);
 #ifndef __linux__
-    pthread_mutex_init(&pool->park_lock, NULL);
-    pthread_cond_init(&pool->park, NULL);
+    pthread_mutex_init(&pool->sleep_lock, NULL);
+    pthread_cond_init(&pool->sleep, NULL);
 #endif
     hy_status status = start_workers(pool);
     if (status != HY_OK) {
@@ -229,13 +247,14 @@ void hy_pool_free(hy_pool *pool) {
     if (!pool) return;
     begin(pool, NULL, NULL);
     for (uint32_t i = 1; i <= pool->started; i++)
-        pthread_join(pool->team[i].thread, NULL);
+        pthread_join(pool->crew[i].thread, NULL);
     pthread_mutex_destroy(&pool->run_lock);
 #ifndef __linux__
-    pthread_mutex_destroy(&pool->park_lock);
-    pthread_cond_destroy(&pool->park);
+    pthread_mutex_destroy(&pool->sleep_lock);
+    pthread_cond_destroy(&pool->sleep);
 #endif
-    free(pool->team);
+    free(pool->meetings);
+    free(pool->crew);
     free(pool);
 }
 
@@ -245,20 +264,36 @@ uint32_t hy_pool_size(const hy_pool *pool) {
 
 void hy_pool_run(hy_pool *pool, hy_pool_fn fn, void *context) {
     pthread_mutex_lock(&pool->run_lock);
+    const uint32_t outer = own_index; /* the caller may be a worker of another pool */
+    const uint32_t done = atomic_load_explicit(&pool->done.value, memory_order_relaxed);
+    own_index = 0;
     if (pool->workers > 1) begin(pool, fn, context);
     fn(context, 0, pool->workers);
-    wait_idle(pool);
+    if (pool->workers > 1) await(pool, &pool->done, done, MEET_SPIN_NS);
+    own_index = outer;
     pthread_mutex_unlock(&pool->run_lock);
 }
 
+/* True for the last of `members`, when all have arrived; the others wait until it passes on. What a worker
+ * did before is visible to the last, and through `passed` to all. */
+static bool arrive(hy_pool *pool, meeting *m, uint32_t members) {
+    const uint32_t passed = atomic_load_explicit(&m->passed.value, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&m->arrived, 1, memory_order_acq_rel) + 1 == members) {
+        atomic_store_explicit(&m->arrived, 0, memory_order_relaxed);
+        return true;
+    }
+    await(pool, &m->passed, passed, MEET_SPIN_NS);
+    return false;
+}
+
+/* Teams of neighbours meet first, then the last of each team: with one word for all, 64 workers would take
+ * its cache line from each other 64 times, one after another. */
 void hy_pool_barrier(hy_pool *pool) {
     if (pool->workers == 1) return;
-    uint32_t phase = atomic_load_explicit(&pool->phase, memory_order_relaxed);
-    uint32_t before = atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel);
-    if (before + 1 == pool->workers) {
-        atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&pool->phase, phase + 1, memory_order_release);
-    } else {
-        spin_then_yield(&pool->phase, phase, pool->spin_ns);
-    }
+    const uint32_t team = own_index / TEAM;
+    meeting *mine = &pool->meetings[team], *all = &pool->meetings[pool->teams];
+    const uint32_t members = HY_MIN(pool->workers - team * TEAM, (uint32_t)TEAM);
+    if (!arrive(pool, mine, members)) return;
+    if (pool->teams > 1 && arrive(pool, all, pool->teams)) advance(pool, &all->passed);
+    advance(pool, &mine->passed);
 }
