@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -40,7 +41,7 @@ hy_status hy_mapping_open(const char *path, hy_mapping *out) {
     struct stat st;
     int fd = -1;
     HY_TRY(open_regular(path, &fd, &st));
-    hy_mapping mapping = {NULL, (size_t)st.st_size};
+    hy_mapping mapping = {NULL, (size_t)st.st_size, 0};
     if ((uint64_t)st.st_size > SIZE_MAX / 2) {
         close(fd);
         return hy_fail(HY_E_LIMIT, "%s: %lld bytes cannot be mapped", path, (long long)st.st_size);
@@ -54,14 +55,46 @@ hy_status hy_mapping_open(const char *path, hy_mapping *out) {
         }
         mapping.data = data;
     }
-    close(fd);
+    mapping.file = fd + 1;
     *out = mapping;
     return HY_OK;
 }
 
 void hy_mapping_close(hy_mapping *mapping) {
     if (mapping->data) munmap((void *)(uintptr_t)mapping->data, mapping->size);
+    if (mapping->file) close(mapping->file - 1);
     *mapping = (hy_mapping){0};
+}
+
+hy_status hy_mapping_read(const hy_mapping *mapping, size_t offset, size_t size, void *out) {
+    uint8_t *bytes = out;
+    if (offset > mapping->size || size > mapping->size - offset)
+        return hy_fail(HY_E_INTERNAL, "%zu bytes at %zu of a file of %zu", size, offset,
+                       mapping->size);
+    if (!mapping->file) {
+        if (size) memcpy(bytes, mapping->data + offset, size);
+        return HY_OK;
+    }
+    while (size) {
+        const ssize_t count = pread(mapping->file - 1, bytes, size, (off_t)offset);
+        if (count < 0 && errno == EINTR) continue;
+        char buffer[128];
+        if (count < 0)
+            return hy_fail(HY_E_IO, "cannot read: %s", strerror_r(errno, buffer, sizeof buffer));
+        if (count == 0) return hy_fail(HY_E_IO, "the file has become shorter");
+        bytes += count;
+        offset += (size_t)count;
+        size -= (size_t)count;
+    }
+    return HY_OK;
+}
+
+/* Looks at the first page and the last: to ask for pages that are there costs a walk over each of them. */
+static bool resident(const uint8_t *begin, const uint8_t *end, size_t page) {
+    unsigned char first = 0, last = 0;
+    const uint8_t *tail = begin + (size_t)(end - begin - 1) / page * page;
+    return mincore((void *)(uintptr_t)begin, 1, &first) == 0 &&
+           mincore((void *)(uintptr_t)tail, 1, &last) == 0 && (first & 1) && (last & 1);
 }
 
 void hy_mapping_advise(const hy_mapping *mapping, size_t offset, size_t size, int will_need) {
@@ -76,8 +109,10 @@ void hy_mapping_advise(const hy_mapping *mapping, size_t offset, size_t size, in
         if (begin >= end) return;
     }
     int error = errno;
-    madvise((void *)(uintptr_t)(mapping->data + begin), end - begin,
-            will_need ? MADV_WILLNEED : MADV_DONTNEED);
+    if (!will_need)
+        madvise((void *)(uintptr_t)(mapping->data + begin), end - begin, MADV_DONTNEED);
+    else if (begin < end && !resident(mapping->data + begin, mapping->data + end, page))
+        madvise((void *)(uintptr_t)(mapping->data + begin), end - begin, MADV_WILLNEED);
     errno = error;
 }
 

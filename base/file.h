@@ -10,11 +10,17 @@
 typedef struct hy_mapping {
     const uint8_t *data; /* file bytes; NULL for an empty file */
     size_t size;         /* bytes */
+    int file;            /* its descriptor + 1; 0: none, the bytes are someone's memory */
 } hy_mapping;
 
 /* Maps a regular file read-only. HY_E_NOT_FOUND, HY_E_IO (directory, permission). */
 HY_NODISCARD hy_status hy_mapping_open(const char *path, hy_mapping *out);
 void hy_mapping_close(hy_mapping *mapping);
+/* Copies [offset, offset + size) to `out` without mapping a page: cheaper than through `data` when each
+ * byte is looked at once. Any number of threads at a time. HY_E_IO, also when the file has become
+ * shorter. */
+HY_NODISCARD hy_status hy_mapping_read(const hy_mapping *mapping, size_t offset, size_t size,
+                                       void *out);
 /* Asks the system to read [offset, offset + size) soon (true), or to drop it from our resident set
  * (false: the page cache keeps it). Both are hints and never fail. */
 void hy_mapping_advise(const hy_mapping *mapping, size_t offset, size_t size, int will_need);

@@ -57,6 +57,15 @@ typedef struct hy_device_params {
     const char *isa;   /* cpu: highest ISA to use ("generic", "avx2", "avx512", ...); NULL = all */
 } hy_device_params;
 
+/* The rows of a constant in the file's layout, for whoever wants to fetch them himself. */
+typedef struct hy_row_source hy_row_source;
+struct hy_row_source {
+    /* Rows [row, row + rows) -> buffer. Called from several threads at once. */
+    hy_status (*read)(const hy_row_source *source, uint64_t row, uint64_t rows, void *buffer);
+    const void *context;
+    uint64_t rows, row_bytes;
+};
+
 /* First member of every backend's device struct. */
 struct hy_device {
     const hy_backend *backend;
@@ -160,6 +169,10 @@ struct hy_backend {
      * Chunks may come in any order; row and rows are multiples of constant.rows except for the tail. */
     hy_status (*pack)(hy_device *device, const hy_op *op, const hy_kernel *kernel, uint32_t operand,
                       uint64_t row, uint64_t rows, const void *src, hy_view dst);
+    /* NULL, or another way to pack a whole constant: the backend's threads read what they pack. op and
+     * kernel NULL: the file's bytes as they are. An error of `source` is returned. */
+    hy_status (*pack_from)(hy_device *device, const hy_op *op, const hy_kernel *kernel,
+                           uint32_t operand, const hy_row_source *source, hy_view dst);
     /* The inverse for the whole operand: dst gets the file's bytes exactly. */
     hy_status (*unpack)(hy_device *device, const hy_op *op, const hy_kernel *kernel,
                         uint32_t operand, hy_view src, void *dst);

@@ -151,6 +151,7 @@ const hy_backend hy_cpu_backend = {
     .read = cpu_buffer_read,
     .candidates = cpu_candidates,
     .pack = cpu_pack,
+    .pack_from = cpu_pack_from,
     .unpack = cpu_unpack,
     .cmd_new = cpu_cmd_new,
     .cmd_free = cpu_cmd_free,

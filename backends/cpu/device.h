@@ -37,6 +37,12 @@ hy_status cpu_pack(hy_device *device, const hy_op *op, const hy_kernel *kernel, 
 hy_status cpu_unpack(hy_device *device, const hy_op *op, const hy_kernel *kernel, uint32_t operand,
                      hy_view src, void *dst);
 
+/* ---- stream.c ---- */
+
+/* As in hal.h. */
+hy_status cpu_pack_from(hy_device *device, const hy_op *op, const hy_kernel *kernel,
+                        uint32_t operand, const hy_row_source *source, hy_view dst);
+
 /* ---- cmd.c ---- */
 
 /* As in hal.h. */

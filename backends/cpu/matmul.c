@@ -50,7 +50,7 @@ static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
     const mm_job job = cpu_mm_job_of(call, rows);
     uint8_t *tile = (uint8_t *)call->workspace + worker * small_stride(&call->op);
     uint64_t begin, end;
-    cpu_share(job.panels.groups, worker, workers, &begin, &end);
+    cpu_group_share(&job.panels, worker, workers, &begin, &end);
     if (begin == end) return;
     for (uint32_t first = 0; first < rows; first += job.widest) {
         const uint32_t count = HY_MIN(rows - first, job.widest);
@@ -162,7 +162,7 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     const uint64_t count = hy_div_up(rows, job.widest), groups = job.panels.groups;
     uint64_t begin, end;
     if (count <= 1) { /* streams the weights: equal shares */
-        cpu_share(groups, worker, workers, &begin, &end);
+        cpu_group_share(&job.panels, worker, workers, &begin, &end);
         run_block(&job, tiles, begin, end, 0, rows);
         return;
     }

@@ -68,6 +68,16 @@ static inline uint64_t cpu_group_offset(const cpu_panels *p, uint32_t expert, ui
     return ((uint64_t)expert * p->groups + group) * p->units * p->bytes;
 }
 
+/* Groups [begin, end) of all experts' that `worker` streams when an op has few rows. Loading goes by it too:
+ * a worker is the first to touch what it will read, so that on a machine of several nodes the memory is
+ * its own node's. */
+static inline void cpu_group_share(const cpu_panels *p, uint32_t worker, uint32_t workers,
+                                   uint64_t *begin, uint64_t *end) {
+    const uint64_t groups = (uint64_t)p->experts * p->groups;
+    *begin = groups * worker / workers;
+    *end = groups * (worker + 1) / workers;
+}
+
 /* The file's bytes of blocks [block, block + count) of one row (lane of a panel); plain types count
  * elements. */
 void cpu_panel_lane(hy_dtype dtype, const uint8_t *panel, uint32_t lane, uint32_t block,

@@ -101,21 +101,27 @@ static hy_status fetch(const source *s, uint64_t row, uint64_t rows, uint8_t *sc
     return HY_OK;
 }
 
-/* Tells the system that these rows were read. */
-static void drop(const source *s, uint64_t row, uint64_t rows) {
+/* Tells the system that these rows are wanted soon, or that they were read. */
+static void advise(const source *s, uint64_t row, uint64_t rows, bool will_need) {
     if (s->value->kind == HY_VALUE_LITERAL || s->value->rank == 1) return;
     for (uint64_t done = 0; done < rows;) {
         const hy_gguf_tensor *tensor;
         uint64_t file_row, run;
         if (locate(s, row + done, &tensor, &file_row, &run) != HY_OK) return;
         run = HY_MIN(run, rows - done);
-        hy_gguf_tensor_advise(s->gguf, tensor, file_row * s->row_bytes, run * s->row_bytes, 0);
+        hy_gguf_tensor_advise(s->gguf, tensor, file_row * s->row_bytes, run * s->row_bytes,
+                              will_need);
         done += run;
     }
 }
 
+/* Pieces are whole multiples of this many rows. */
+static uint32_t unit_rows(const hy_program_constant *c) {
+    return c->packed ? HY_MAX(c->kernel.constant[c->operand].rows, 1) : 1;
+}
+
 static uint64_t chunk_rows(const hy_program_constant *c, uint64_t rows, uint64_t row_bytes) {
-    const uint32_t step = c->packed ? HY_MAX(c->kernel.constant[c->operand].rows, 1) : 1;
+    const uint32_t step = unit_rows(c);
     uint64_t n = HY_MAX(HY_LOAD_CHUNK / HY_MAX(row_bytes, 1), 1);
     n = HY_MAX(n / step, 1) * step;
     return HY_MIN(n, rows);
@@ -148,16 +154,82 @@ static hy_status store(hy_engine *engine, const hy_program_constant *c, uint64_t
     return HY_FN(buffer)->write(buffer, c->place.offset + row * row_bytes, data, rows * row_bytes);
 }
 
-static hy_status load_constant(hy_engine *engine, const hy_program_constant *c, uint8_t *scratch) {
+/* How many of `most` rows from `row` on make the next piece: rather fewer that lie together in the file
+ * than more that one thread would have to gather. */
+static uint64_t piece_rows(const hy_program_constant *c, const source *s, uint64_t row,
+                           uint64_t most) {
+    const hy_gguf_tensor *tensor;
+    uint64_t file_row, run;
+    const uint64_t rows = HY_MIN(most, s->rows - row);
+    if (!gathers(s->value) || s->value->rank == 1 ||
+        locate(s, row, &tensor, &file_row, &run) != HY_OK)
+        return rows;
+    return run < rows && run % unit_rows(c) == 0 ? run : rows;
+}
+
+/* The system reads a constant's first piece while the one before is packed. */
+static void expect_constant(const hy_engine *engine, uint32_t i) {
+    const hy_program *program = engine->setup.program;
+    if (i >= program->constants) return;
+    const hy_program_constant *c = &program->constant[i];
+    const source s = source_of(engine->model->gguf, &program->graph->value[c->value]);
+    advise(&s, 0, chunk_rows(c, s.rows, s.row_bytes), true);
+}
+
+/* As hy_row_source.read; the context is a source. */
+static hy_status read_rows(const hy_row_source *from, uint64_t row, uint64_t rows, void *buffer) {
+    const source *s = from->context;
+    uint8_t *out = buffer;
+    if (s->value->kind == HY_VALUE_LITERAL) {
+        memcpy(out, (const uint8_t *)s->value->data + row * s->row_bytes, rows * s->row_bytes);
+        return HY_OK;
+    }
+    if (s->value->rank == 1 && s->value->parts > 1) return gather_vector(s, out);
+    while (rows) {
+        const hy_gguf_tensor *tensor;
+        uint64_t file_row, run;
+        HY_TRY(locate(s, row, &tensor, &file_row, &run));
+        run = HY_MIN(run, rows);
+        HY_TRY(
+            hy_gguf_tensor_read(s->gguf, tensor, file_row * s->row_bytes, run * s->row_bytes, out));
+        out += run * s->row_bytes;
+        row += run;
+        rows -= run;
+    }
+    return HY_OK;
+}
+
+/* Where the device's threads can read for themselves. */
+static hy_status stream_constant(hy_engine *engine, const hy_program_constant *c, const source *s) {
+    hy_device *device = engine->setup.device[c->place.device];
+    const hy_row_source from = {read_rows, s, s->rows, s->row_bytes};
+    const hy_view dst = {engine->memory.buffer[c->place.device][c->place.arena], c->place.offset,
+                         c->place.size};
+    return device->backend->pack_from(device, c->packed ? &c->op : NULL,
+                                      c->packed ? &c->kernel : NULL, c->operand, &from, dst);
+}
+
+static hy_status load_constant(hy_engine *engine, uint32_t i, uint8_t *scratch) {
+    const hy_program_constant *c = &engine->setup.program->constant[i];
     const hy_value *value = &engine->setup.program->graph->value[c->value];
     const source s = source_of(engine->model->gguf, value);
+    const hy_device *device = engine->setup.device[c->place.device];
+    if (device->backend->pack_from) {
+        expect_constant(engine, i + 1);
+        return stream_constant(engine, c, &s);
+    }
     const uint64_t step = chunk_rows(c, s.rows, s.row_bytes);
-    for (uint64_t row = 0; row < s.rows; row += step) {
-        const uint64_t rows = HY_MIN(step, s.rows - row);
+    uint64_t rows = 0;
+    for (uint64_t row = 0; row < s.rows; row += rows) {
         const void *data = NULL;
+        rows = piece_rows(c, &s, row, step);
+        if (row + rows < s.rows)
+            advise(&s, row + rows, HY_MIN(step, s.rows - row - rows), true);
+        else
+            expect_constant(engine, i + 1);
         HY_TRY(fetch(&s, row, rows, scratch, &data));
         HY_TRY(store(engine, c, row, rows, s.row_bytes, data));
-        drop(&s, row, rows);
+        advise(&s, row, rows, false);
     }
     return HY_OK;
 }
@@ -177,7 +249,7 @@ hy_status hy_engine_load(hy_engine *engine) {
                        (unsigned long long)scratch_bytes);
     hy_status status = HY_OK;
     for (uint32_t i = 0; i < program->constants && status == HY_OK; i++) {
-        status = load_constant(engine, &program->constant[i], scratch);
+        status = load_constant(engine, i, scratch);
         if (status != HY_OK)
             status = hy_fail_in(status, "loading %s",
                                 program->graph->value[program->constant[i].value].name);

@@ -223,7 +223,7 @@ hy_status hy_gguf_open_memory(const void *data, size_t size, hy_gguf **out) {
     hy_gguf_image image;
     split_keys keys = {0};
     HY_TRY(new_gguf("", 1, false, &gguf));
-    gguf->maps[0] = (hy_mapping){data, size};
+    gguf->maps[0] = (hy_mapping){data, size, 0};
     gguf->map_count = 1;
     hy_status status = add_image(gguf, &image);
     if (status == HY_OK) status = read_split(gguf, &keys);
@@ -277,6 +277,17 @@ const hy_gguf_tensor *hy_gguf_tensor_at(const hy_gguf *gguf, size_t index) {
 const hy_gguf_tensor *hy_gguf_tensor_find(const hy_gguf *gguf, const char *name) {
     return hy_gguf_tensor_at(gguf, hy_name_index_find(&gguf->tensor_index, gguf->tensors,
                                                       tensor_name, name, strlen(name)));
+}
+
+hy_status hy_gguf_tensor_read(const hy_gguf *gguf, const hy_gguf_tensor *tensor, uint64_t offset,
+                              uint64_t size, void *out) {
+    const hy_mapping *map = &gguf->maps[tensor->shard];
+    if (offset > tensor->size || size > tensor->size - offset)
+        return hy_fail(HY_E_INTERNAL, "tensor %s has no byte %llu", tensor->name,
+                       (unsigned long long)(offset + size));
+    hy_status status = hy_mapping_read(map, (size_t)(tensor->data - map->data) + (size_t)offset,
+                                       (size_t)size, out);
+    return status == HY_OK ? HY_OK : hy_fail_in(status, "tensor %s", tensor->name);
 }
 
 void hy_gguf_tensor_advise(const hy_gguf *gguf, const hy_gguf_tensor *tensor, uint64_t offset,

@@ -114,6 +114,9 @@ size_t hy_gguf_tensor_count(const hy_gguf *gguf);
 const hy_gguf_tensor *hy_gguf_tensor_at(const hy_gguf *gguf, size_t index);
 /* NULL when absent. Constant time. */
 const hy_gguf_tensor *hy_gguf_tensor_find(const hy_gguf *gguf, const char *name);
+/* Bytes [offset, offset + size) of one tensor -> out, without mapping them. HY_E_IO. */
+HY_NODISCARD hy_status hy_gguf_tensor_read(const hy_gguf *gguf, const hy_gguf_tensor *tensor,
+                                           uint64_t offset, uint64_t size, void *out);
 /* Page hints for a byte range of one tensor: will_need = 1 reads ahead, 0 drops from residency. */
 void hy_gguf_tensor_advise(const hy_gguf *gguf, const hy_gguf_tensor *tensor, uint64_t offset,
                            uint64_t size, int will_need);

@@ -192,7 +192,7 @@ static hy_status parse(hy_safetensors *file) {
 hy_status hy_safetensors_open_memory(const void *data, size_t size, hy_safetensors **out) {
     hy_safetensors *file = calloc(1, sizeof *file);
     if (!file) return hy_fail(HY_E_MEMORY, "out of memory");
-    file->map = (hy_mapping){data, size};
+    file->map = (hy_mapping){data, size, 0};
     hy_status status = parse(file);
     if (status != HY_OK) {
         hy_safetensors_close(file);

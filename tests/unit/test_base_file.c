@@ -106,6 +106,20 @@ static void mapping(void **state) {
     hy_mapping_advise(&m, size, 1, 0);
     hy_mapping_advise(&m, SIZE_MAX, SIZE_MAX, 0);
     assert_memory_equal(m.data, bytes, size); /* dropped pages come back the same */
+    uint8_t *copy = malloc(size);
+    assert_int_equal(hy_mapping_read(&m, 0, size, copy), HY_OK);
+    assert_memory_equal(copy, bytes, size);
+    assert_int_equal(hy_mapping_read(&m, size - 3, 3, copy), HY_OK);
+    assert_memory_equal(copy, bytes + size - 3, 3);
+    assert_int_equal(hy_mapping_read(&m, size, 0, copy), HY_OK);
+    assert_int_equal(hy_mapping_read(&m, size - 3, 4, copy), HY_E_INTERNAL);
+    assert_int_equal(hy_mapping_read(&m, SIZE_MAX, 4, copy), HY_E_INTERNAL);
+    const hy_mapping memory = {bytes, size, 0};
+    assert_int_equal(hy_mapping_read(&memory, 5, 100, copy), HY_OK);
+    assert_memory_equal(copy, bytes + 5, 100);
+    assert_int_equal(truncate(in_folder("m"), 50), 0);
+    assert_int_equal(hy_mapping_read(&m, 0, size, copy), HY_E_IO); /* where a mapping would trap */
+    free(copy);
     hy_mapping_close(&m);
     assert_null(m.data);
     hy_mapping_close(&m);
