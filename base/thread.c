@@ -16,6 +16,7 @@
 #endif
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/num.h"
 
 enum {
@@ -52,7 +53,8 @@ struct hy_pool {
     uint32_t started; /* threads that exist */
     uint32_t teams;
     bool crowded; /* more workers than cpus: to spin would only be in the way of those waited for */
-    uint64_t cpu_mask;
+    uint32_t *pin; /* [pins] cpus that workers take in turn; NULL: no pinning */
+    uint32_t pins;
     pthread_mutex_t run_lock;
     worker *crew;      /* [workers]; 0 unused */
     meeting *meetings; /* [teams], and one more for the teams' last ones */
@@ -140,16 +142,10 @@ static void settle(const hy_pool *pool, uint32_t index) {
     char name[16];
     snprintf(name, sizeof name, "halyard/%u", index);
     pthread_setname_np(pthread_self(), name);
-    uint32_t cpus = (uint32_t)__builtin_popcountll(pool->cpu_mask);
-    if (!cpus) return;
-    uint64_t mask = pool->cpu_mask;
-    for (uint32_t skip = index % cpus; skip; skip--)
-        mask &= mask - 1;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET((size_t)__builtin_ctzll(mask), &set);
-    pthread_setaffinity_np(pthread_self(), sizeof set,
-                           &set); /* a cpu that is not there: unpinned */
+    if (!pool->pins) return;
+    hy_cpu_set set = {{0}};
+    hy_cpu_set_add(&set, pool->pin[index % pool->pins]);
+    pthread_setaffinity_np(pthread_self(), sizeof set, (const cpu_set_t *)&set);
 #else
     (void)pool;
     (void)index;
@@ -204,37 +200,74 @@ static hy_status start_workers(hy_pool *pool) {
                    pool->workers, strerror_r(error, buffer, sizeof buffer));
 }
 
-hy_status hy_pool_new(uint32_t threads, uint64_t cpu_mask, hy_pool **out) {
-    if (threads > MAX_WORKERS)
-        return hy_fail(HY_E_ARGUMENT, "%u threads, more than %d", threads, MAX_WORKERS);
-    if (cpu_mask && !(cpu_mask & hy_cpu_mask()))
-        return hy_fail(HY_E_ARGUMENT, "cpu mask 0x%llx has no cpu of this process (0x%llx)",
-                       (unsigned long long)cpu_mask, (unsigned long long)hy_cpu_mask());
-    uint32_t allowed = cpu_mask ? (uint32_t)__builtin_popcountll(cpu_mask) : UINT32_MAX;
-    uint32_t cores = hy_cpu_count(), cpus = hy_cpu_threads();
-    uint32_t workers = threads ? threads : HY_MIN(HY_MIN(cores, allowed), MAX_WORKERS);
+/* The cpus of `set` in the order in which workers take them: each core's first, then their siblings. */
+static hy_status choose_pins(hy_pool *pool, const hy_cpu_set *set) {
+    const uint32_t cpus = hy_cpu_set_count(set);
+    pool->pin = malloc(cpus * sizeof *pool->pin);
+    if (!pool->pin) return hy_fail(HY_E_MEMORY, "out of memory for %u cpus", cpus);
+    hy_cpu_set taken = {{0}};
+    pool->pins = HY_MIN(hy_cpu_cores("/sys", set, false, pool->pin, cpus), cpus);
+    for (uint32_t i = 0; i < pool->pins; i++)
+        hy_cpu_set_add(&taken, pool->pin[i]);
+    for (uint32_t cpu = 0; cpu < HY_MAX_CPUS; cpu++)
+        if (hy_cpu_set_has(set, cpu) && !hy_cpu_set_has(&taken, cpu)) pool->pin[pool->pins++] = cpu;
+    return HY_OK;
+}
+
+/* Of `cpus`: those that the process has; and how many workers and cpus that makes. */
+static hy_status resolve_cpus(const char *cpus, hy_cpu_set *set, uint32_t *cores, uint32_t *all) {
+    hy_cpu_set allowed;
+    *cores = hy_cpu_count();
+    *all = hy_cpu_threads();
+    if (!cpus) return HY_OK;
+    HY_TRY(hy_cpu_set_parse(cpus, set));
+    hy_cpu_allowed(&allowed);
+    for (uint32_t i = 0; i < HY_MAX_CPUS / 64; i++)
+        set->word[i] &= allowed.word[i];
+    const uint32_t count = hy_cpu_set_count(set), quota = hy_cpu_quota();
+    if (!count) return hy_fail(HY_E_ARGUMENT, "this process may not run on cpus %s", cpus);
+    const uint32_t of_set = hy_cpu_cores("/sys", set, false, NULL, 0);
+    *cores = HY_MIN(of_set, quota);
+    *all = HY_MIN(count, quota);
+    return HY_OK;
+}
+
+static hy_status allocate(uint32_t workers, hy_pool **out) {
+    const uint32_t teams = (workers + TEAM - 1) / TEAM;
+    const size_t meetings = (teams + 1) * sizeof(meeting);
     hy_pool *pool = aligned_alloc(LINE, sizeof *pool);
-    if (!pool) return hy_fail(HY_E_MEMORY, "out of memory for a thread pool");
-    memset(pool, 0, sizeof *pool);
-    pool->workers = workers;
-    pool->cpu_mask = cpu_mask;
-    pool->crowded = workers > HY_MIN(cpus, allowed);
-    pool->teams = (workers + TEAM - 1) / TEAM;
-    pool->crew = calloc(workers, sizeof *pool->crew);
-    pool->meetings = aligned_alloc(LINE, (pool->teams + 1) * sizeof *pool->meetings);
-    if (!pool->crew || !pool->meetings) {
-        free(pool->crew);
-        free(pool->meetings);
+    if (pool) memset(pool, 0, sizeof *pool);
+    if (pool) pool->crew = calloc(workers, sizeof *pool->crew);
+    if (pool) pool->meetings = aligned_alloc(LINE, meetings);
+    if (!pool || !pool->crew || !pool->meetings) {
+        if (pool) free(pool->crew);
+        if (pool) free(pool->meetings);
         free(pool);
         return hy_fail(HY_E_MEMORY, "out of memory for %u threads", workers);
     }
-    memset(pool->meetings, 0, (pool->teams + 1) * sizeof *pool->meetings);
+    memset(pool->meetings, 0, meetings);
+    pool->workers = workers;
+    pool->teams = teams;
     pthread_mutex_init(&pool->run_lock, NULL);
 #ifndef __linux__
     pthread_mutex_init(&pool->sleep_lock, NULL);
     pthread_cond_init(&pool->sleep, NULL);
 #endif
-    hy_status status = start_workers(pool);
+    *out = pool;
+    return HY_OK;
+}
+
+hy_status hy_pool_new(uint32_t threads, const char *cpus, hy_pool **out) {
+    hy_cpu_set set;
+    uint32_t cores, all;
+    hy_pool *pool = NULL;
+    if (threads > MAX_WORKERS)
+        return hy_fail(HY_E_ARGUMENT, "%u threads, more than %d", threads, MAX_WORKERS);
+    HY_TRY(resolve_cpus(cpus, &set, &cores, &all));
+    HY_TRY(allocate(threads ? threads : HY_MIN(cores, MAX_WORKERS), &pool));
+    pool->crowded = pool->workers > all;
+    hy_status status = cpus ? choose_pins(pool, &set) : HY_OK;
+    if (status == HY_OK) status = start_workers(pool);
     if (status != HY_OK) {
         hy_pool_free(pool);
         return status;
@@ -253,6 +286,7 @@ void hy_pool_free(hy_pool *pool) {
     pthread_mutex_destroy(&pool->sleep_lock);
     pthread_cond_destroy(&pool->sleep);
 #endif
+    free(pool->pin);
     free(pool->meetings);
     free(pool->crew);
     free(pool);

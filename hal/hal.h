@@ -52,9 +52,9 @@ typedef struct hy_device_info {
 
 /* Choices at opening; all zero is the default. */
 typedef struct hy_device_params {
-    uint32_t threads;  /* cpu: workers, 0 = one per physical core */
-    uint64_t cpu_mask; /* cpu: allowed cpus, 0 = no pinning */
-    const char *isa;   /* cpu: highest ISA to use ("generic", "avx2", "avx512", ...); NULL = all */
+    uint32_t threads; /* cpu: workers, 0 = one per physical core */
+    const char *cpus; /* cpu: pin workers to these, "0xff" or "0-3,8"; NULL = no pinning */
+    const char *isa;  /* cpu: highest ISA to use ("generic", "avx2", "avx512", ...); NULL = all */
 } hy_device_params;
 
 /* The rows of a constant in the file's layout, for whoever wants to fetch them himself. */

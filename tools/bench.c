@@ -285,7 +285,9 @@ static int bench_all(bench *b) {
     for (uint32_t i = 0; i < b->devices; i++)
         cpu |= is_cpu(b->device[i]);
     progress(b, "measuring memory");
-    b->probe = cpu ? probe_new(b->threads, b->e.isa, PROBE_BYTES) : NULL;
+    if (!cli_check_cpus("bench", b->e.cpu_mask)) return 2;
+    b->probe = cpu ? probe_new(b->e.threads, b->e.cpu_mask, b->e.isa, PROBE_BYTES) : NULL;
+    if (b->probe) b->threads = probe_threads(b->probe);
     if (b->probe) b->read_bandwidth = probe_best(b->probe, PROBE_READ);
     reset_peak_rss();
     progress(b, "");

@@ -79,7 +79,7 @@ uint64_t cli_now_ns(void);
 typedef struct cli_engine {
     const char *model_path, *device, *kv_type, *numerics, *isa, *trace_path;
     uint32_t context, threads, batch, micro_batch, max_rows, max_sequences;
-    uint64_t cpu_mask;
+    const char *cpu_mask;
     bool validate, fallback, no_prefix_cache, verbose;
     hy_instance *instance;
     hy_model *model;
@@ -93,6 +93,8 @@ const cli_option *cli_engine_options(cli_engine *e);
 int cli_engine_open(const char *command, cli_engine *e, bool engine);
 /* Makes the engine of an opened model. */
 int cli_engine_start(const char *command, cli_engine *e);
+/* False after a line of error when `text` (NULL: none given) does not look like a set of cpus. */
+bool cli_check_cpus(const char *command, const char *text);
 /* Resolved engine parameters; HY error line and false for an unknown --kv-type or --numerics. */
 bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_params *out);
 /* Writes the trace when asked for, frees everything. Returns `code`, or 1 when the trace failed. */

@@ -13,14 +13,15 @@ const cli_option *cli_engine_options(cli_engine *e) {
          "cpu, ref, cpu:0,... (halyard devices lists them)"},
         {"-c, --ctx-size", CLI_U32, &e->context, "N",
          "tokens per sequence (default: the model's, up to 4096)"},
-        {"-t, --threads", CLI_U32, &e->threads, "N", "CPU threads (default: physical cores)"},
+        {"-t, --threads", CLI_U32, &e->threads, "N", "CPU threads (default: fast physical cores)"},
         {"-b, --batch-size", CLI_U32, &e->batch, "N", "tokens per step (default 512)"},
         {"-ub, --ubatch-size", CLI_U32, &e->micro_batch, "N",
          "upper limit of -b, as others call it"},
         {"--kv-type", CLI_TEXT, &e->kv_type, "T", "KV cache: f16 (default), f32, q8_0"},
         {"--numerics", CLI_TEXT, &e->numerics, "M", "invariant (default) or fast"},
         {"--isa", CLI_TEXT, &e->isa, "NAME", "highest CPU instruction set to use"},
-        {"--cpu-mask", CLI_U64, &e->cpu_mask, "0xM", "pin CPU threads to these cpus"},
+        {"--cpu-mask", CLI_TEXT, &e->cpu_mask, "CPUS",
+         "pin CPU threads: mask (0xff) or list (0-3,8)"},
         {"--fallback", CLI_FLAG, &e->fallback, NULL, "ops a device lacks may run on another"},
         {"--no-prefix-cache", CLI_FLAG, &e->no_prefix_cache, NULL, "compute equal prefixes again"},
         {"--validate", CLI_FLAG, &e->validate, NULL, "check every call to the backend (slower)"},
@@ -32,8 +33,21 @@ const cli_option *cli_engine_options(cli_engine *e) {
     return rows;
 }
 
+/* A mask or a list by its looks; whether the machine has these cpus is the library's to say. */
+bool cli_check_cpus(const char *command, const char *text) {
+    if (!text) return true;
+    const bool mask = strncmp(text, "0x", 2) == 0;
+    const size_t length = strlen(text),
+                 good = strspn(text, mask ? "0123456789abcdefABCDEFx" : "0123456789,-");
+    if (length && good == length) return true;
+    cli_fail(command, 2, "--cpu-mask '%s' is not a valid mask (0xff) or list (0-3,8) of cpus",
+             text);
+    return false;
+}
+
 bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_params *out) {
     hy_kv_type kv = HY_KV_F16;
+    if (!cli_check_cpus(command, e->cpu_mask)) return false;
     if (e->kv_type && strcmp(e->kv_type, "f16") != 0) {
         if (strcmp(e->kv_type, "f32") == 0) {
             kv = HY_KV_F32;
@@ -55,7 +69,7 @@ bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_param
                              .max_batch = batch, .max_rows = e->max_rows,
                              .max_sequences = e->max_sequences, .kv_type = kv,
                              .numerics = fast ? HY_NUMERICS_FAST : HY_NUMERICS_INVARIANT,
-                             .cpu_mask = e->cpu_mask, .isa = e->isa, .fallback = e->fallback,
+                             .cpus = e->cpu_mask, .isa = e->isa, .fallback = e->fallback,
                              .validate = e->validate, .trace = e->trace_path != NULL,
                              .no_prefix_cache = e->no_prefix_cache);
     return true;

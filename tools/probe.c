@@ -99,10 +99,14 @@ double probe_best(probe *p, probe_kind kind) {
     return best;
 }
 
-probe *probe_new(uint32_t threads, const char *isa, uint64_t bytes) {
+uint32_t probe_threads(const probe *p) {
+    return hy_pool_size(p->pool);
+}
+
+probe *probe_new(uint32_t threads, const char *cpus, const char *isa, uint64_t bytes) {
     probe *p = calloc(1, sizeof *p);
     uint32_t mask;
-    if (!p || cpu_isa_mask(isa, &mask) != HY_OK || hy_pool_new(threads, 0, &p->pool) != HY_OK) {
+    if (!p || cpu_isa_mask(isa, &mask) != HY_OK || hy_pool_new(threads, cpus, &p->pool) != HY_OK) {
         free(p);
         return NULL;
     }

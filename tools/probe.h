@@ -17,9 +17,11 @@ typedef enum probe_kind {
 
 typedef struct probe probe;
 
-/* `threads` workers, 0: one per physical core; `isa` as hy_device_params.isa: instructions above it are not
+/* `threads` workers, 0: one per physical core, on `cpus` as hy_device_params.cpus; `isa` as hy_device_params.isa: instructions above it are not
  * used; `bytes` of memory to read, 0: none. NULL when there is no memory for it or `isa` is unknown. */
-probe *probe_new(uint32_t threads, const char *isa, uint64_t bytes);
+probe *probe_new(uint32_t threads, const char *cpus, const char *isa, uint64_t bytes);
+/* Its workers. */
+uint32_t probe_threads(const probe *p);
 void probe_free(probe *p);
 
 /* One pass; 0 when these instructions do not exist here (PROBE_BF16), or no memory was asked for. */

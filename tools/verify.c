@@ -10,13 +10,13 @@
 #include "tools/verify_bench.h"
 
 typedef struct verify {
-    const char *device, *op, *kernel, *isa, *cases, *type, *shape;
+    const char *device, *op, *kernel, *isa, *cpus, *cases, *type, *shape;
     uint32_t threads;
     bool quick, verbose, json, table, bench;
 } verify;
 
 static int open_device(const verify *v, hy_device **out) {
-    hy_device_params params = {.threads = v->threads, .isa = v->isa};
+    hy_device_params params = {.threads = v->threads, .cpus = v->cpus, .isa = v->isa};
     hy_device *inner;
     if (hy_device_open(v->device, &params, &inner) != HY_OK) return cli_status("verify");
     if (hy_validate_open(inner, out) != HY_OK) {
@@ -101,7 +101,8 @@ static int verify_main(int argc, char **argv) {
         {"--op", CLI_TEXT, &v.op, "OP", "one op only"},
         {"--kernel", CLI_TEXT, &v.kernel, "TEXT", "kernels whose name contains TEXT"},
         {"--isa", CLI_TEXT, &v.isa, "NAME", "highest CPU instruction set to use"},
-        {"-t, --threads", CLI_U32, &v.threads, "N", "CPU threads (default: physical cores)"},
+        {"-t, --threads", CLI_U32, &v.threads, "N", "CPU threads (default: fast physical cores)"},
+        {"--cpu-mask", CLI_TEXT, &v.cpus, "CPUS", "pin CPU threads: mask (0xff) or list (0-3,8)"},
         {"--cases", CLI_TEXT, &v.cases, "DIR", "ONNX node cases (.safetensors) instead"},
         {"--bench", CLI_FLAG, &v.bench, NULL,
          "instead measure speed, as a share of the machine's peaks"},
@@ -118,6 +119,7 @@ static int verify_main(int argc, char **argv) {
     if (code >= 0) return code;
     if ((v.type || v.shape) && !v.bench)
         return cli_fail("verify", 2, "--type and --shape go with --bench");
+    if (!cli_check_cpus("verify", v.cpus)) return 2;
     if (v.shape && !v.op) return cli_fail("verify", 2, "--shape without --op");
     if (v.bench && v.cases) return cli_fail("verify", 2, "give one of --bench and --cases");
     if (v.bench)
@@ -125,6 +127,7 @@ static int verify_main(int argc, char **argv) {
                                                     .op = v.op,
                                                     .kernel = v.kernel,
                                                     .isa = v.isa,
+                                                    .cpus = v.cpus,
                                                     .type = v.type,
                                                     .shape = v.shape,
                                                     .threads = v.threads,

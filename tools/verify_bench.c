@@ -159,12 +159,13 @@ static int run(state *s) {
 
 int verify_bench(const verify_bench_options *o) {
     state s = {.o = o, .rows = json_array()};
-    const hy_device_params params = {.threads = o->threads, .isa = o->isa};
+    const hy_device_params params = {.threads = o->threads, .cpus = o->cpus, .isa = o->isa};
     if (hy_device_open(o->device, &params, &s.device) != HY_OK) {
         json_decref(s.rows);
         return cli_status("verify");
     }
-    if (strncmp(o->device, "cpu", 3) == 0) s.probe = probe_new(o->threads, o->isa, PROBE_BYTES);
+    if (strncmp(o->device, "cpu", 3) == 0)
+        s.probe = probe_new(o->threads, o->cpus, o->isa, PROBE_BYTES);
     const int code = run(&s);
     probe_free(s.probe);
     hy_device_close(s.device);

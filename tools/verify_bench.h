@@ -11,7 +11,7 @@ typedef struct verify_bench_options {
     const char *op, *type, *shape;
     const char
         *kernel; /* every kernel whose name contains this; NULL: the one that would be chosen */
-    const char *isa;
+    const char *isa, *cpus;
     uint32_t threads;
     bool json;
 } verify_bench_options;

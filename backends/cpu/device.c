@@ -117,7 +117,7 @@ static hy_status open_device(uint32_t index, const hy_device_params *params, hy_
     if (!device) return hy_fail(HY_E_MEMORY, "cpu: out of memory for a device");
     device->base.backend = &hy_cpu_backend;
     device->isa = cpu_isa_detect() & mask;
-    hy_status status = hy_pool_new(params->threads, params->cpu_mask, &device->pool);
+    hy_status status = hy_pool_new(params->threads, params->cpus, &device->pool);
     if (status != HY_OK) {
         free(device);
         return status;

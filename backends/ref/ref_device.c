@@ -88,7 +88,7 @@ static hy_status ref_open(uint32_t index, const hy_device_params *params, hy_dev
     if (!device) return hy_fail(HY_E_MEMORY, "ref: out of memory for a device");
     device->base.backend = &hy_ref_backend;
     hy_status status =
-        hy_pool_new(params ? params->threads : 0, params ? params->cpu_mask : 0, &device->pool);
+        hy_pool_new(params ? params->threads : 0, params ? params->cpus : NULL, &device->pool);
     if (status != HY_OK) {
         free(device);
         return status;

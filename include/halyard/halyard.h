@@ -188,12 +188,13 @@ typedef struct hy_engine_params {
     hy_kv_type kv_type;
     hy_numerics numerics;
     uint32_t threads;        /* cpu workers; 0: one per physical core */
-    uint64_t cpu_mask;       /* cpus to pin workers to; 0: no pinning */
+    uint64_t cpu_mask;       /* the first 64 cpus to pin workers to; 0: no pinning */
     const char *isa;         /* cpu: highest ISA to use; NULL: all */
     int32_t fallback;        /* 1: ops that a device lacks may run on another one of the list */
     int32_t validate;        /* 1: check every HAL call (slower) */
     int32_t trace;           /* 1: time every op on its own (slower); see hy_engine_trace */
     int32_t no_prefix_cache; /* 1: do not reuse pages of equal prefixes */
+    const char *cpus; /* any cpus to pin workers to, "0xff" or "0-3,8"; NULL: as cpu_mask says */
 } hy_engine_params;
 #define hy_engine_params(...)                                                                      \
     (&(const hy_engine_params){.size = (uint32_t)sizeof(hy_engine_params), __VA_ARGS__})

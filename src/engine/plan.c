@@ -107,8 +107,12 @@ static hy_status wrap(const hy_engine_params *params, hy_device **device) {
 static hy_status open_one(hy_setup *setup, char *spec) {
     if (setup->devices == HY_MAX_DEVICES)
         return hy_fail(HY_E_LIMIT, "more than %d devices in one engine", HY_MAX_DEVICES);
+    char mask[24];
+    snprintf(mask, sizeof mask, "0x%llx", (unsigned long long)setup->params.cpu_mask);
     const hy_device_params choices = {.threads = setup->params.threads,
-                                      .cpu_mask = setup->params.cpu_mask,
+                                      .cpus = setup->params.cpus       ? setup->params.cpus
+                                              : setup->params.cpu_mask ? mask
+                                                                       : NULL,
                                       .isa = setup->params.isa};
     const uint32_t d = setup->devices;
     char *budget = strchr(spec, '=');

@@ -283,7 +283,7 @@ hy_status hy_quantize_file(const char *in, const char *out, const hy_quantize_ta
     job j = {.target = target, .params = params};
     HY_TRY(hy_gguf_open(in, &gguf));
     j.in = gguf;
-    hy_status status = hy_pool_new(params->threads, 0, &j.pool);
+    hy_status status = hy_pool_new(params->threads, NULL, &j.pool);
     if (status == HY_OK) {
         j.buffer = malloc((size_t)PIECE * sizeof(float)); /* f32 is the widest type */
         if (!j.buffer) status = hy_fail(HY_E_MEMORY, "out of memory: a buffer to quantize into");

@@ -54,7 +54,7 @@ static void nothing(void *context, uint32_t worker, uint32_t workers) {}
 static void counts_threads(void **state) {
     hy_pool *pool = NULL;
     void *slot[1] = {NULL};
-    assert_int_equal(hy_pool_new(2, 0, &pool), HY_OK);
+    assert_int_equal(hy_pool_new(2, NULL, &pool), HY_OK);
     hy_pool_run(pool, nothing, NULL);
     uint64_t before = hy_count_alloc();
     for (int i = 0; i < 100; i++)
