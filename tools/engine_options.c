@@ -1,4 +1,6 @@
 /* tools/engine_options.c: the options that every subcommand with a model shares. */
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,13 +35,31 @@ const cli_option *cli_engine_options(cli_engine *e) {
     return rows;
 }
 
-/* A mask or a list by its looks; whether the machine has these cpus is the library's to say. */
+/* "0-3,8". */
+static bool is_cpu_list(const char *text) {
+    for (;; text++) {
+        unsigned long first, last;
+        char *end;
+        if (!isdigit((unsigned char)*text)) return false;
+        last = first = strtoul(text, &end, 10);
+        if (*end == '-') {
+            if (!isdigit((unsigned char)end[1])) return false;
+            last = strtoul(end + 1, &end, 10);
+        }
+        if (last < first || last > UINT16_MAX) return false;
+        if (*end == 0) return true;
+        if (*end != ',') return false;
+        text = end;
+    }
+}
+
+/* By its looks; whether the machine has these cpus is the library's to say. */
 bool cli_check_cpus(const char *command, const char *text) {
     if (!text) return true;
     const bool mask = strncmp(text, "0x", 2) == 0;
-    const size_t length = strlen(text),
-                 good = strspn(text, mask ? "0123456789abcdefABCDEFx" : "0123456789,-");
-    if (length && good == length) return true;
+    if (mask && text[2] && strspn(text + 2, "0123456789abcdefABCDEF") == strlen(text + 2))
+        return true;
+    if (!mask && is_cpu_list(text)) return true;
     cli_fail(command, 2, "--cpu-mask '%s' is not a valid mask (0xff) or list (0-3,8) of cpus",
              text);
     return false;
