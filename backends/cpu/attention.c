@@ -34,6 +34,10 @@ KEYS(q8_0, Q8_0)
     ROW(type, CPU_AVX2 | CPU_AVX512, avx512)                                                       \
     ROW(type, CPU_AVX2, avx2)                                                                      \
     ROW(type, CPU_GENERIC, generic)
+#elif defined(__aarch64__)
+#define ROWS(type)                                                                                 \
+    ROW(type, CPU_DOTPROD, dotprod)                                                                \
+    ROW(type, CPU_GENERIC, generic)
 #else
 #define ROWS(type) ROW(type, CPU_GENERIC, generic)
 #endif

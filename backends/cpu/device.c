@@ -91,9 +91,15 @@ static void describe(hy_device_info *info, uint32_t isa, uint32_t cores) {
     if (!line_value("/proc/cpuinfo", "model name", info->name, sizeof info->name))
         snprintf(info->name, sizeof info->name, "CPU");
     snprintf(info->arch, sizeof info->arch, "%s", cpu_isa_arch(isa));
+#if defined(__aarch64__)
+    snprintf(info->detail, sizeof info->detail, "sdot %s, smmla %s, SVE of 256 bits %s, of 512 %s",
+             isa & CPU_DOTPROD ? "yes" : "no", isa & CPU_I8MM ? "yes" : "no",
+             isa & CPU_SVE256 ? "yes" : "no", isa & CPU_SVE512 ? "yes" : "no");
+#else
     snprintf(info->detail, sizeof info->detail, "AVX2 %s, AVX-512 VNNI %s, AVX-512 BF16 %s",
              isa & CPU_AVX2 ? "yes" : "no", isa & CPU_AVX512 ? "yes" : "no",
              isa & CPU_AVX512_BF16 ? "yes" : "no");
+#endif
     const memory m = find_memory();
     info->memory_total = m.total;
     info->memory_free = m.available;

@@ -7,7 +7,7 @@
 
 /* ---- isa.c ---- */
 
-/* The cpu_isa bits that params->isa admits ("generic", "avx2", "avx512", "avx512-bf16"; NULL: all).
+/* The cpu_isa bits that params->isa admits ("generic", "avx2", ... by machine; NULL: all).
  * HY_E_ARGUMENT, with the list of names. */
 HY_NODISCARD hy_status cpu_isa_mask(const char *name, uint32_t *out);
 /* "avx512-vnni" for the highest of `isa`. */

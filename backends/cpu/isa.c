@@ -3,6 +3,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
 #endif
 
 #include "backends/cpu/device.h"
@@ -10,7 +14,7 @@
 typedef struct isa_level {
     const char *name; /* of hy_device_params.isa */
     const char *arch; /* of hy_device_info.arch */
-    uint32_t bits;    /* of this level and those below */
+    uint32_t bits;    /* that this level adds to those below */
 } isa_level;
 
 /* Lowest first. */
@@ -18,10 +22,12 @@ static const isa_level levels[] = {
 #if defined(__x86_64__)
     {"generic", "x86-64", CPU_GENERIC},
     {"avx2", "avx2", CPU_AVX2},
-    {"avx512", "avx512-vnni", CPU_AVX2 | CPU_AVX512},
-    {"avx512-bf16", "avx512-bf16", CPU_AVX2 | CPU_AVX512 | CPU_AVX512_BF16},
+    {"avx512", "avx512-vnni", CPU_AVX512},
+    {"avx512-bf16", "avx512-bf16", CPU_AVX512_BF16},
 #elif defined(__aarch64__)
-    {"generic", "arm64", CPU_GENERIC},
+    {"generic", "arm64", CPU_GENERIC}, {"dotprod", "dotprod", CPU_DOTPROD},
+    {"i8mm", "i8mm", CPU_I8MM},        {"sve256", "sve256", CPU_SVE256},
+    {"sve512", "sve512", CPU_SVE512},
 #else
     {"generic", "generic", CPU_GENERIC},
 #endif
@@ -37,6 +43,22 @@ static bool has_f16c(void) {
 }
 #endif
 
+#if defined(__aarch64__) && defined(__linux__)
+/* Kernels for SVE are compiled for one length of vectors; at 128 bits NEON is as good. */
+static uint32_t sve_of(unsigned long features, unsigned long more) {
+    const int length = features & HWCAP_SVE ? prctl(PR_SVE_GET_VL) : -1;
+    if (length < 0) return 0;
+    switch (length & PR_SVE_VL_LEN_MASK) {
+    case 32:
+        return more & HWCAP2_SVEI8MM ? CPU_SVE256 : 0;
+    case 64:
+        return CPU_SVE512;
+    default:
+        return 0;
+    }
+}
+#endif
+
 uint32_t cpu_isa_detect(void) {
     uint32_t isa = CPU_GENERIC;
 #if defined(__x86_64__)
@@ -49,22 +71,25 @@ uint32_t cpu_isa_detect(void) {
         __builtin_cpu_supports("avx512vnni"))
         isa |= CPU_AVX512;
     if ((isa & CPU_AVX512) && __builtin_cpu_supports("avx512bf16")) isa |= CPU_AVX512_BF16;
+#elif defined(__aarch64__) && defined(__linux__)
+    const unsigned long features = getauxval(AT_HWCAP), more = getauxval(AT_HWCAP2);
+    if (features & HWCAP_ASIMDDP) isa |= CPU_DOTPROD;
+    if ((isa & CPU_DOTPROD) && (more & HWCAP2_I8MM)) isa |= CPU_I8MM;
+    isa |= sve_of(features, more);
 #endif
     return isa;
 }
 
 hy_status cpu_isa_mask(const char *name, uint32_t *out) {
-    *out = levels[LEVELS - 1].bits;
-    if (!name) return HY_OK;
     char list[128] = "";
+    *out = 0;
     for (int i = 0; i < LEVELS; i++) {
-        if (!strcmp(name, levels[i].name)) {
-            *out = levels[i].bits;
-            return HY_OK;
-        }
+        *out |= levels[i].bits;
+        if (name && !strcmp(name, levels[i].name)) return HY_OK;
         if (i) strncat(list, ", ", sizeof list - strlen(list) - 1);
         strncat(list, levels[i].name, sizeof list - strlen(list) - 1);
     }
+    if (!name) return HY_OK;
     return hy_fail(HY_E_ARGUMENT, "cpu: no instruction set \"%s\"; there are %s", name, list);
 }
 

@@ -33,7 +33,7 @@ enum {
 /* A tile is `width` activation rows, interleaved for one pass over a panel; columns past the rows there
  * are hold zeros. For float weights: float32 [k][width], or bf16 [k / 2][width][2] in matmul_dot.c. For block
  * formats, per 32 k:
- *   int8 q [width][32]; float32 scale [width]; aux [width] (q2_k, q3_k, q6_k: two such fields):
+ *   int8 q [width][32] (with smmla, where width > 1: [width / 2][4][2 columns][8]); float32 scale [width]; aux [width] (q2_k, q3_k, q6_k: two such fields):
  *   what sums of products with unsigned weights need: with minima float32 xs * xsum, else int32 as the ISA
  *   wants it, such as -offset * xsum. */
 
@@ -103,6 +103,9 @@ extern const mm_kernels cpu_mm_avx2;
 extern const mm_kernels cpu_mm_avx512;
 /* CPU_AVX512_BF16: matmul_dot.c, for bf16 alone and in another order. */
 extern const mm_kernels cpu_mm_avx512bf16;
+#elif defined(__aarch64__)
+/* CPU_DOTPROD; and so on, by name. */
+extern const mm_kernels cpu_mm_dotprod, cpu_mm_i8mm, cpu_mm_sve256, cpu_mm_sve512;
 #endif
 
 /* Bytes of one column of a tile; of matmul_dot.c's at most. */

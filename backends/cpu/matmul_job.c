@@ -6,7 +6,11 @@
 static const mm_kernels *const tables[] = {
     &cpu_mm_generic,
 #if defined(__x86_64__)
-    &cpu_mm_avx2, &cpu_mm_avx512, &cpu_mm_avx512bf16, /* MM_TAG_DOT */
+    &cpu_mm_avx2,
+    &cpu_mm_avx512,
+    [MM_TAG_DOT] = &cpu_mm_avx512bf16,
+#elif defined(__aarch64__)
+    &cpu_mm_dotprod, &cpu_mm_i8mm, &cpu_mm_sve256, &cpu_mm_sve512,
 #endif
 };
 

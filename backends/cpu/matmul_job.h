@@ -7,9 +7,9 @@
 
 enum {
     MM_ALIGN = 256,               /* of every part of a workspace */
-    MM_TAG_ISA = 3,               /* cpu_variant.tag: index of the function table */
-    MM_TAG_DOT = 3,               /* the one that rounds to bf16 */
-    MM_TAG_ROWS = 4,              /* and: weights in the file's layout */
+    MM_TAG_ISA = 7,               /* cpu_variant.tag: index of the function table */
+    MM_TAG_DOT = 7,               /* the one that rounds to bf16; x86-64 */
+    MM_TAG_ROWS = 8,              /* and: weights in the file's layout */
     MM_X_BLOCK_BYTES = 384 << 10, /* activations that stay in the second-level cache */
     MM_MIN_TILES = 8, /* more than fit where rows are long: unpacking for less costs too much */
     MM_TILES = 16     /* that share an unpacked chunk at most */

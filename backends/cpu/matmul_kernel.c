@@ -181,8 +181,14 @@ CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k, cons
 #include "backends/cpu/matmul_avx512.h"
 #elif defined(__AVX2__)
 #include "backends/cpu/matmul_avx2.h"
+#elif defined(CPU_ARM)
+#include "backends/cpu/matmul_arm.h"
 #else
 #include "backends/cpu/matmul_generic.h"
+#endif
+
+#ifndef MM_PAIRED
+#define MM_PAIRED 0
 #endif
 
 /* ---- one function per format and width -------------------------------------------------------------- */
@@ -309,7 +315,12 @@ CPU_INLINE mm_aux aux_of(hy_dtype weights) {
 /* One block of a tile's column. */
 CPU_INLINE void fill_block(const hy_a8_block *block, mm_aux sort, int32_t offset, uint32_t width,
                            uint8_t *at, uint32_t column) {
-    memcpy(at + (uint64_t)column * 32, block->q, 32);
+    if (MM_PAIRED && width > 1) { /* two columns beside each other, 8 k at a time */
+        for (int i = 0; i < 4; i++)
+            memcpy(at + column / 2 * 64 + 16 * i + column % 2 * 8, block->q + 8 * i, 8);
+    } else {
+        memcpy(at + (uint64_t)column * 32, block->q, 32);
+    }
     float *scale = (float *)(void *)(at + (uint64_t)width * 32), *aux = scale + width + column;
     scale[column] = block->scale;
     int32_t first = 0, term[2];

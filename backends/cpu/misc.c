@@ -40,6 +40,10 @@ static uint64_t scratch(const hy_op *op, uint32_t workers) {
     ROW(KIND, op, text, CPU_AVX2 | CPU_AVX512, avx512, accept, places, space)                      \
     ROW(KIND, op, text, CPU_AVX2, avx2, accept, places, space)                                     \
     ROW(KIND, op, text, CPU_GENERIC, generic, accept, places, space)
+#elif defined(__aarch64__)
+#define ROWS(KIND, op, text, accept, places, space)                                                \
+    ROW(KIND, op, text, CPU_DOTPROD, dotprod, accept, places, space)                               \
+    ROW(KIND, op, text, CPU_GENERIC, generic, accept, places, space)
 #else
 #define ROWS(KIND, op, text, accept, places, space)                                                \
     ROW(KIND, op, text, CPU_GENERIC, generic, accept, places, space)

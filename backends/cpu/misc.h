@@ -28,7 +28,8 @@
 #define CPU_MISC_DECLARE(name)                                                                     \
     void cpu_##name##_generic(cpu_call *call, uint32_t worker, uint32_t workers);                  \
     void cpu_##name##_avx2(cpu_call *call, uint32_t worker, uint32_t workers);                     \
-    void cpu_##name##_avx512(cpu_call *call, uint32_t worker, uint32_t workers);
+    void cpu_##name##_avx512(cpu_call *call, uint32_t worker, uint32_t workers);                   \
+    void cpu_##name##_dotprod(cpu_call *call, uint32_t worker, uint32_t workers);
 CPU_MISC_KERNELS(CPU_MISC_DECLARE)
 
 /* Floats of scratch that rope, kv_write and topk_route want for each worker. */

@@ -8,8 +8,26 @@
 enum { CHAINS = 14 };
 
 #define UNROLL _Pragma("GCC unroll 16")
+/* Arm: vectors of the SVE length that this file is compiled for, or of NEON. */
+#if defined(CPU_ARM) && defined(__ARM_FEATURE_SVE_BITS) && __ARM_FEATURE_SVE_BITS > 0
+#define ARM_SVE
+#include <arm_sve.h>
+#define ARM_FIXED __attribute__((arm_sve_vector_bits(__ARM_FEATURE_SVE_BITS)))
+#endif
+
 /* The compiler does not know the value any more, and may not drop it. */
+#if defined(ARM_SVE) /* clang has registers for vectors of unknown length only */
+#define OPAQUE(x)                                                                                  \
+    do {                                                                                           \
+        __typeof__(svsel(svptrue_b8(), x, x)) any = x;                                             \
+        __asm__ volatile("" : "+w"(any));                                                          \
+        x = any;                                                                                   \
+    } while (0)
+#elif defined(__aarch64__)
+#define OPAQUE(x) __asm__ volatile("" : "+w"(x))
+#else
 #define OPAQUE(x) __asm__ volatile("" : "+x"(x))
+#endif
 
 /* ---- floats ---- */
 
@@ -23,6 +41,14 @@ typedef __m256 lanes_f;
 #define MADD _mm256_fmadd_ps
 #define SPLAT _mm256_set1_ps
 #endif
+#elif defined(ARM_SVE)
+typedef svfloat32_t lanes_f ARM_FIXED;
+#define MADD(a, b, c) svmad_f32_x(svptrue_b32(), a, b, c)
+#define SPLAT svdup_f32
+#elif defined(CPU_ARM)
+typedef float32x4_t lanes_f;
+#define MADD(a, b, c) vfmaq_f32(c, a, b)
+#define SPLAT vdupq_n_f32
 #else
 typedef float lanes_f __attribute__((vector_size(16)));
 #define MADD(a, b, c) ((a) * (b) + (c))
@@ -60,6 +86,32 @@ typedef __m128i lanes_i;
                   _mm_madd_epi16(_mm_unpackhi_epi8(a, a), b))
 #endif
 
+#if defined(ARM_SVE)
+typedef svint32_t lanes_i ARM_FIXED;
+#define SPLAT_I svdup_s32
+#define BYTES svreinterpret_s8_s32
+#if defined(__ARM_FEATURE_SVE_MATMUL_INT8)
+#define DOT(sum, a, b) svmmla_s32(sum, BYTES(a), BYTES(b))
+#else
+#define DOT(sum, a, b) svdot_s32(sum, BYTES(a), BYTES(b))
+#endif
+#elif defined(CPU_ARM)
+typedef int32x4_t lanes_i;
+#define SPLAT_I vdupq_n_s32
+#define BYTES vreinterpretq_s8_s32
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+#define DOT(sum, a, b) vmmlaq_s32(sum, BYTES(a), BYTES(b))
+#else
+#define DOT(sum, a, b) vdotq_s32(sum, BYTES(a), BYTES(b))
+#endif
+#endif
+/* Products per byte of a vector: smmla's are of rows by columns. */
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+enum { PRODUCTS = 2 };
+#else
+enum { PRODUCTS = 1 };
+#endif
+
 #ifdef SPLAT_I
 static uint64_t peak_int8(uint32_t rounds) {
     lanes_i sum[CHAINS], x = SPLAT_I(3), y = SPLAT_I(5);
@@ -71,7 +123,7 @@ static uint64_t peak_int8(uint32_t rounds) {
         }
     }
     UNROLL for (int i = 0; i < CHAINS; i++) OPAQUE(sum[i]);
-    return (uint64_t)rounds * CHAINS * sizeof(lanes_i) * 2;
+    return (uint64_t)rounds * CHAINS * sizeof(lanes_i) * PRODUCTS * 2;
 }
 #else
 #define peak_int8 NULL

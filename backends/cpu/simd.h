@@ -1,5 +1,5 @@
 /* backends/cpu/simd.h: sixteen float32 lanes on every ISA, for kernel files that are compiled once per
- * ISA: one AVX-512 register, two AVX2 registers, or four vectors of the generic build.
+ * ISA: one AVX-512 register, two AVX2 registers, four of NEON, or four vectors of the generic build.
  *
  * Every operation gives the same bits on every ISA but v16_fma, which rounds once where the ISA has a
  * fused multiply-add and twice where it has not. Sums over lanes go down one fixed tree. */
@@ -17,6 +17,11 @@
 
 #ifndef CPU_TARGET
 #define CPU_TARGET generic
+#define CPU_TARGET_GENERIC
+#endif
+#if defined(__aarch64__) && !defined(CPU_TARGET_GENERIC)
+#define CPU_ARM
+#include <arm_neon.h>
 #endif
 #define CPU_PASTE_(name, isa) name##_##isa
 #define CPU_PASTE(name, isa) CPU_PASTE_(name, isa)
@@ -245,7 +250,7 @@ CPU_INLINE void v16_sum4(const v16 x[4], float *out) {
     _mm_storeu_ps(out, _mm_add_ps(_mm_add_ps(b[0], b[2]), _mm_add_ps(b[1], b[3])));
 }
 
-#else /* generic: GCC and clang vectors of four, which every machine has or splits */
+#else /* generic and NEON: GCC and clang vectors of four, which every machine has or splits */
 
 /* Four lanes. */
 typedef float v4 __attribute__((vector_size(16)));
@@ -290,13 +295,52 @@ CPU_INLINE v16 v16_mul(v16 a, v16 b) {
 CPU_INLINE v16 v16_div(v16 a, v16 b) {
     V16_LOOP(a.v[i] / b.v[i]);
 }
-/* a * b + c, rounded twice here */
-CPU_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
-    V16_LOOP(a.v[i] * b.v[i] + c.v[i]);
-}
 /* mask ? a : b, bit by bit */
 CPU_INLINE v4 v4_pick(v4i mask, v4 a, v4 b) {
     return (v4)((mask & (v4i)a) | (~mask & (v4i)b));
+}
+typedef uint16_t v4h __attribute__((vector_size(8)));
+#if defined(CPU_ARM)
+CPU_INLINE v4 v4_fma(v4 a, v4 b, v4 c) {
+    return (v4)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+CPU_INLINE v4 v4_round(v4 x) {
+    return (v4)vrndnq_f32((float32x4_t)x);
+}
+CPU_INLINE v4 v4_load_f16(const uint16_t *p) {
+    return (v4)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+CPU_INLINE void v4_store_f16(uint16_t *p, v4 x) {
+    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)x)));
+}
+#else
+CPU_INLINE v4 v4_fma(v4 a, v4 b, v4 c) { /* rounds twice */
+    return a * b + c;
+}
+/* Adding and taking away 1.5 * 2^23 rounds what is below 2^22; larger values keep to themselves. */
+CPU_INLINE v4 v4_round(v4 x) {
+    const v4 magic = {12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f};
+    const v4 limit = {4194304.0f, 4194304.0f, 4194304.0f, 4194304.0f};
+    const v4 magnitude = (v4)((v4i)x & 0x7fffffff), r = (x + magic) - magic;
+    return v4_pick(magnitude < limit, (v4)(((v4i)r & 0x7fffffff) | ((v4i)x & INT32_MIN)), x);
+}
+/* The exponent moves by 112; what was infinite or NaN gets all exponent bits. Subnormals come out right. */
+CPU_INLINE v4 v4_load_f16(const uint16_t *p) {
+    v4h h;
+    memcpy(&h, p, sizeof h);
+    const v4i w = __builtin_convertvector(h, v4i), magnitude = w & 0x7fff;
+    const v4 shift = {0x1p112f, 0x1p112f, 0x1p112f, 0x1p112f};
+    const v4 value = (v4)(magnitude << 13) * shift;
+    return (v4)((v4i)value | ((magnitude >= 0x7c00) & 0x7f800000) | ((w & 0x8000) << 16));
+}
+CPU_INLINE void v4_store_f16(uint16_t *p, v4 x) {
+    for (int i = 0; i < 4; i++)
+        p[i] = hy_f32_to_f16(x[i]);
+}
+#endif
+/* a * b + c */
+CPU_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    V16_LOOP(v4_fma(a.v[i], b.v[i], c.v[i]));
 }
 CPU_INLINE v16 v16_max(v16 a, v16 b) {
     V16_LOOP(v4_pick(a.v[i] > b.v[i], a.v[i], b.v[i]));
@@ -307,38 +351,19 @@ CPU_INLINE v16 v16_min(v16 a, v16 b) {
 CPU_INLINE v16 v16_abs(v16 a) {
     V16_LOOP((v4)((v4i)a.v[i] & 0x7fffffff));
 }
-/* Adding and taking away 1.5 * 2^23 rounds what is below 2^22; larger values keep to themselves. */
-CPU_INLINE v4 v4_round(v4 x) {
-    const v4 magic = {12582912.0f, 12582912.0f, 12582912.0f, 12582912.0f};
-    const v4 limit = {4194304.0f, 4194304.0f, 4194304.0f, 4194304.0f};
-    const v4 magnitude = (v4)((v4i)x & 0x7fffffff), r = (x + magic) - magic;
-    return v4_pick(magnitude < limit, (v4)(((v4i)r & 0x7fffffff) | ((v4i)x & INT32_MIN)), x);
-}
 CPU_INLINE v16 v16_round(v16 a) {
     V16_LOOP(v4_round(a.v[i]));
 }
 CPU_INLINE v16 v16_exp2_whole(v16 n) {
     V16_LOOP((v4)((__builtin_convertvector(n.v[i], v4i) + 127) << 23));
 }
-typedef uint16_t v4h __attribute__((vector_size(8)));
 typedef int8_t v4b __attribute__((vector_size(4)));
-/* The exponent moves by 112; what was infinite or NaN gets all exponent bits. Subnormals come out right. */
-CPU_INLINE v4 v4_load_f16(const uint16_t *p) {
-    v4h h;
-    memcpy(&h, p, sizeof h);
-    const v4i w = __builtin_convertvector(h, v4i), magnitude = w & 0x7fff;
-    const v4 shift = {0x1p112f, 0x1p112f, 0x1p112f, 0x1p112f};
-    const v4 value = (v4)(magnitude << 13) * shift;
-    return (v4)((v4i)value | ((magnitude >= 0x7c00) & 0x7f800000) | ((w & 0x8000) << 16));
-}
 CPU_INLINE v16 v16_load_f16(const uint16_t *p) {
     V16_LOOP(v4_load_f16(p + 4 * i));
 }
 CPU_INLINE void v16_store_f16(uint16_t *p, v16 x) {
-    float lanes[16];
-    v16_store(lanes, x);
-    for (int i = 0; i < 16; i++)
-        p[i] = hy_f32_to_f16(lanes[i]);
+    for (int i = 0; i < 4; i++)
+        v4_store_f16(p + 4 * i, x.v[i]);
 }
 CPU_INLINE v4 v4_load_bf16(const uint16_t *p) {
     v4h h;
@@ -370,8 +395,18 @@ CPU_INLINE float v16_sum(v16 x) {
 }
 /* out[i] = v16_sum(x[i]), four at once. */
 CPU_INLINE void v16_sum4(const v16 x[4], float *out) {
+#if defined(CPU_ARM)
+    float32x4_t a[4], b[2];
+    for (int i = 0; i < 4; i++)
+        a[i] = (float32x4_t)((x[i].v[0] + x[i].v[2]) + (x[i].v[1] + x[i].v[3]));
+    for (int i = 0; i < 2; i++)
+        b[i] = vcombine_f32(vget_low_f32(a[2 * i]), vget_low_f32(a[2 * i + 1])) +
+               vcombine_f32(vget_high_f32(a[2 * i]), vget_high_f32(a[2 * i + 1]));
+    vst1q_f32(out, vpaddq_f32(b[0], b[1]));
+#else
     for (int i = 0; i < 4; i++)
         out[i] = v16_sum(x[i]);
+#endif
 }
 
 #endif
@@ -411,6 +446,8 @@ CPU_INLINE v16 v16_zero(void) {
 CPU_INLINE float cpu_f16(uint16_t h) {
 #if defined(__F16C__)
     return _cvtsh_ss(h);
+#elif defined(CPU_ARM)
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0);
 #else
     return hy_f16_to_f32(h);
 #endif

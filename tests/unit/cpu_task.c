@@ -12,7 +12,11 @@
 #include "base/half.h"
 #include "base/num.h"
 
+#if defined(__aarch64__)
+const char *const ct_isas[CT_ISAS] = {"generic", "dotprod"};
+#else
 const char *const ct_isas[CT_ISAS] = {"generic", "avx2", "avx512"};
+#endif
 
 static uint64_t seed_state = 1;
 

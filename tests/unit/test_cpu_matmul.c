@@ -729,9 +729,18 @@ static void test_activations_are_quantized_alike(void **state) {
 #if defined(__x86_64__)
         &cpu_mm_avx2,
         &cpu_mm_avx512,
+#elif defined(__aarch64__)
+        &cpu_mm_dotprod,
+        &cpu_mm_i8mm,
+        &cpu_mm_sve256,
+        &cpu_mm_sve512,
 #endif
     };
+#if defined(__aarch64__)
+    const uint32_t isa[] = {0, CPU_DOTPROD, CPU_I8MM, CPU_SVE256, CPU_SVE512};
+#else
     const uint32_t isa[] = {0, CPU_AVX2, CPU_AVX512};
+#endif
     float x[64];
     for (int i = 0; i < 30000; i++) {
         for (int j = 0; j < 64; j++) {
