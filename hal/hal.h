@@ -54,7 +54,7 @@ typedef struct hy_device_info {
 typedef struct hy_device_params {
     uint32_t threads; /* cpu: workers, 0 = one per physical core */
     const char *cpus; /* cpu: pin workers to these, "0xff" or "0-3,8"; NULL = no pinning */
-    const char *isa;  /* cpu: highest ISA to use ("generic", "avx2", "avx512", ...); NULL = all */
+    const char *isa;  /* cpu: highest ISA to use ("generic", "avx2", "dotprod", ...); NULL = all */
 } hy_device_params;
 
 /* The rows of a constant in the file's layout, for whoever wants to fetch them himself. */

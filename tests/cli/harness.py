@@ -10,6 +10,7 @@ import unittest
 HALYARD = None  # path of the executable, set by test_cli.py
 SANITIZER = os.environ.get('HALYARD_SANITIZER', '')
 DATA = os.environ.get('HALYARD_TEST_DATA', '')
+MIDDLE_ISA = 'dotprod' if os.uname().machine == 'aarch64' else 'avx2'
 TIMEOUT_S = 300 if SANITIZER else 120
 
 

@@ -68,7 +68,7 @@ class Greedy(CliTest):
 
     def test_batches_do_not_change_the_text(self):
         """Prompts of 12 tokens in steps of 5, and on other ISAs."""
-        for more in (('-b', 5), ('-ub', 3), ('--isa', 'generic'), ('--isa', 'avx2'), ('--validate',),
+        for more in (('-b', 5), ('-ub', 3), ('--isa', 'generic'), ('--isa', harness.MIDDLE_ISA), ('--validate',),
                      ('--no-prefix-cache',), ('--numerics', 'fast'), ('--kv-type', 'f32')):
             self.check(tinystories(), 'cpu', self.cases[2:3], *more, '-t', 2)
 

@@ -1,10 +1,13 @@
 #!/bin/sh
-# tools/trixie.sh NAME FOLDER: programs of Debian 13 (trixie) unpacked into FOLDER, for an older Debian. They
-# run from there with their own C library; nothing is installed. NAME:
+# tools/debtree.sh NAME FOLDER: Debian packages unpacked into FOLDER: programs of Debian 13 (trixie) for an older
+# Debian, which run from there with their own C library, and libraries of another architecture. Nothing is
+# installed. NAME:
 #
 #   glslang   FOLDER/glslangValidator and FOLDER/spirv-val, with integer dot products and cooperative matrices
 #   mesa      FOLDER/run PROGRAM ARGS: Vulkan on the CPU with cooperative matrices (trixie-backports), and its
 #             validation layers, for PROGRAM of this system
+#   arm64     FOLDER/cross.txt, a Meson cross file for AArch64 with this release's libraries, and FOLDER/run
+#             PROGRAM ARGS: a program of that build under emulation (QEMU_CPU says on which processor)
 #
 # Does nothing where FOLDER is there already. Needs mmdebstrap, a network, and no privileges. When it fails,
 # one line on stderr says why and FOLDER.log has the rest.
@@ -20,7 +23,7 @@ if [ -x "$folder/run" ]; then exit 0; fi
 die() {
     mkdir -p "$(dirname "$folder")"
     printf '%s\n' "$*" >>"$folder.log"
-    printf '%s\n' "tools/trixie.sh: $*" >&2
+    printf '%s\n' "tools/debtree.sh: $*" >&2
     exit 1
 }
 rm -f "$folder.log"
@@ -47,6 +50,8 @@ if [ -z "$uri" ]; then die "apt has no Debian repository"; fi
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 if [ -f "$keys" ]; then keys="[signed-by=$keys]"; else keys=; fi
 
+release=trixie
+architecture=$(dpkg --print-architecture)
 case $name in
 glslang)
     packages=glslang-tools,spirv-tools
@@ -56,6 +61,11 @@ mesa)
     packages=mesa-vulkan-drivers/trixie-backports,libvulkan1,vulkan-validationlayers
     set -- "deb $keys $uri trixie main" "deb $keys $uri trixie-backports main"
     ;;
+arm64)
+    release=${VERSION_CODENAME:-} architecture=arm64
+    packages=libc6-dev,libjansson-dev,libpcre2-dev,libcmocka-dev
+    set -- "deb $keys $uri $release main"
+    ;;
 *) die "no tree $name" ;;
 esac
 
@@ -63,14 +73,53 @@ esac
 new=$folder.new
 rm -rf "$new"
 mkdir -p "$new"
-mmdebstrap --mode=chrootless --variant=extract --include="$packages" \
+mmdebstrap --mode=chrootless --variant=extract --include="$packages" --architectures="$architecture" \
     --aptopt='Acquire::Retries "2"' --aptopt='Acquire::http::Timeout "20"' \
-    trixie "$new/tree" "$@" >"$folder.log" 2>&1 || {
+    "$release" "$new/tree" "$@" >"$folder.log" 2>&1 || {
     rm -rf "$new"
     die "mmdebstrap failed: $folder.log"
 }
 mv "$new/tree/usr" "$new/usr"
+if [ ! -L "$new/tree/lib" ]; then cp -a "$new/tree/lib/." "$new/usr/lib/"; fi
 rm -rf "$new/tree" "$new/usr/share/doc" "$new/usr/share/locale" "$new/usr/share/man"
+
+# A cross compiler takes this folder for the root of a system, where links that begin with / lead elsewhere.
+if [ "$name" = arm64 ]; then
+    ln -s usr/lib "$new/lib"
+    find "$new/usr/lib/aarch64-linux-gnu" -maxdepth 1 -type l -lname '/*' -exec sh -c \
+        'for link; do ln -sf "$(basename "$(readlink "$link")")" "$link"; done' sh {} +
+    cat >"$new/cross.txt" <<END
+# AArch64 for Meson: made by tools/debtree.sh.
+[binaries]
+c = 'aarch64-linux-gnu-gcc'
+ar = 'aarch64-linux-gnu-ar'
+strip = 'aarch64-linux-gnu-strip'
+pkgconfig = 'pkg-config'
+exe_wrapper = '$folder/run'
+
+[built-in options]
+c_args = ['--sysroot=$folder']
+c_link_args = ['--sysroot=$folder']
+
+[properties]
+sys_root = '$folder'
+pkg_config_libdir = '$folder/usr/lib/aarch64-linux-gnu/pkgconfig'
+
+[host_machine]
+system = 'linux'
+cpu_family = 'aarch64'
+cpu = 'aarch64'
+endian = 'little'
+END
+    cat >"$new/run" <<'END'
+#!/bin/sh
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+exec qemu-aarch64 -L "$here" "$@"
+END
+    chmod +x "$new/run"
+    mv "$new" "$folder"
+    exit 0
+fi
 
 loader=$(cd "$new" && find usr/lib/*-linux-* -maxdepth 1 -name 'ld-linux*.so.*' | head -n 1)
 if [ -z "$loader" ]; then die "no program loader in $new"; fi
