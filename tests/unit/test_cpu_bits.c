@@ -59,6 +59,11 @@ static const expected all[] = {
       .head_dim = 64},
      HY_KV_Q8_0,
      0xf9e61faaaa79ea51},
+#define LONG_ROWS .embedding = 256, .ffn = 768, .heads = 4, .kv_heads = 2, .head_dim = 64
+    {{.seed = 6, .dtype = HY_DTYPE_Q2_K, LONG_ROWS}, HY_KV_F16, 0xb2d3e7a1b667bfdf},
+    {{.seed = 7, .dtype = HY_DTYPE_Q3_K, LONG_ROWS}, HY_KV_F16, 0x03508d8a9a5d8fc0},
+    {{.seed = 8, .dtype = HY_DTYPE_Q6_K, LONG_ROWS}, HY_KV_F16, 0xc2fc6760602bc826},
+    {{.seed = 9, .dtype = HY_DTYPE_IQ4_XS, LONG_ROWS}, HY_KV_F16, 0x0a98b74ba488bf81},
 };
 
 static hy_instance *instance;
