@@ -269,9 +269,11 @@ CPU_INLINE void half_block(mm_format f, const int n, mm_pass p, const uint8_t *s
     const uint8_t *aux = x + n * 36 + 4 * n * half;
     const mm_ints zero = repeat_u64(0);
     int32_t sc[CPU_PANEL];
+    float words[CPU_PANEL]; /* sc's bits: row_scale() spreads words, whatever is in them */
     mm_ints dot[16];
     for (int r = 0; r < CPU_PANEL; r++)
         sc[r] = scales->sc[2 * s + half][r];
+    memcpy(words, sc, sizeof words);
     MM_UNROLL for (int i = 0; i < p.columns * p.rows; i++) dot[i] =
         f.dtype == HY_DTYPE_Q6_K ? column_word(p, aux, i / p.rows) : zero;
     octet_dots(f, p, sub, x, 2 * half, 2, dot);
@@ -283,9 +285,8 @@ CPU_INLINE void half_block(mm_format f, const int n, mm_pass p, const uint8_t *s
                 t[i] = fused(sum, a, t[i]);
             else
                 t[i] = sum * a;
-        } else { /* rows' words are spread alike, whatever is in them */
-            const mm_ints scale =
-                as_ints(row_scale(p, (const float *)(const void *)sc, i % p.rows));
+        } else {
+            const mm_ints scale = as_ints(row_scale(p, words, i % p.rows));
             isum[i] = half ? isum[i] + dot[i] * scale : dot[i] * scale;
         }
     }
