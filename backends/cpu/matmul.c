@@ -45,19 +45,46 @@ static uint64_t small_workspace(const hy_op *op, uint32_t workers) {
     return small_stride(op) * workers;
 }
 
+/* What a worker streams, one range after the other: its share but for the last groups, then parts of what is left
+ * of everybody's. */
+typedef struct stream {
+    const cpu_panels *panels;
+    _Atomic uint32_t *next; /* part */
+    uint32_t worker, workers;
+    bool own; /* behind it */
+} stream;
+
+enum { LEFT_PARTS = 4 };
+
+static bool stream_next(stream *s, uint64_t *begin, uint64_t *end) {
+    if (!s->own) {
+        s->own = true;
+        cpu_group_share(s->panels, s->worker, s->workers, begin, end);
+        *end -= cpu_groups_left(*begin, *end);
+        if (*begin < *end) return true;
+    }
+    for (;;) {
+        const uint32_t i = atomic_fetch_add_explicit(s->next, 1, memory_order_relaxed);
+        if (i >= LEFT_PARTS * s->workers) return false;
+        uint64_t from, to;
+        cpu_group_share(s->panels, i % s->workers, s->workers, &from, &to);
+        const uint64_t left = cpu_groups_left(from, to), part = i / s->workers;
+        *begin = to - left + left * part / LEFT_PARTS;
+        *end = to - left + left * (part + 1) / LEFT_PARTS;
+        if (*begin < *end) return true;
+    }
+}
+
 static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
     const mm_job job = cpu_mm_job_of(call, rows);
     uint8_t *tile = (uint8_t *)call->workspace + worker * small_stride(&call->op);
-    uint64_t begin, end;
-    cpu_group_share(&job.panels, worker, workers, &begin, &end);
-    if (begin == end) return;
-    for (uint32_t first = 0; first < rows; first += job.widest) {
-        const uint32_t count = HY_MIN(rows - first, job.widest);
-        fill_tile(call, &job, first, count, 0, job.panels.k, tile);
-        for (uint64_t g = begin; g < end; g++)
-            cpu_mm_multiply(&job, 0, (uint32_t)g, tile, first, count);
-    }
+    if (rows == 0) return;
+    fill_tile(call, &job, 0, rows, 0, job.panels.k, tile); /* SMALL_ROWS are one tile */
+    stream s = {&job.panels, &call->next[0], worker, workers, false};
+    for (uint64_t g, end; stream_next(&s, &g, &end);)
+        for (; g < end; g++)
+            cpu_mm_multiply(&job, 0, (uint32_t)g, tile, 0, rows);
 }
 
 /* ---- tiles ------------------------------------------------------------------------------------------ */
@@ -161,9 +188,10 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     const bool parts = takes_parts(job.panels.dtype) && !job.scratch;
     const uint64_t count = hy_div_up(rows, job.widest), groups = job.panels.groups;
     uint64_t begin, end;
-    if (count <= 1) { /* streams the weights: equal shares */
-        cpu_group_share(&job.panels, worker, workers, &begin, &end);
-        run_block(&job, tiles, begin, end, 0, rows);
+    if (count <= 1) { /* streams the weights */
+        stream s = {&job.panels, &call->next[1], worker, workers, false};
+        while (stream_next(&s, &begin, &end))
+            run_block(&job, tiles, begin, end, 0, rows);
         return;
     }
     const uint64_t column = parts ? PART_BYTES : job.column_bytes;

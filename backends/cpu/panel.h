@@ -78,6 +78,11 @@ static inline void cpu_group_share(const cpu_panels *p, uint32_t worker, uint32_
     *end = groups * (worker + 1) / workers;
 }
 
+/* Of a share, the last groups: whoever comes first takes them, so that no worker waits for one that was held up. */
+static inline uint64_t cpu_groups_left(uint64_t begin, uint64_t end) {
+    return (end - begin) / 8;
+}
+
 /* The file's bytes of blocks [block, block + count) of one row (lane of a panel); plain types count
  * elements. */
 void cpu_panel_lane(hy_dtype dtype, const uint8_t *panel, uint32_t lane, uint32_t block,
