@@ -80,7 +80,7 @@ mmdebstrap --mode=chrootless --variant=extract --include="$packages" --architect
     die "mmdebstrap failed: $folder.log"
 }
 mv "$new/tree/usr" "$new/usr"
-if [ ! -L "$new/tree/lib" ]; then cp -a "$new/tree/lib/." "$new/usr/lib/"; fi
+if [ -d "$new/tree/lib" ] && [ ! -L "$new/tree/lib" ]; then cp -a "$new/tree/lib/." "$new/usr/lib/"; fi
 rm -rf "$new/tree" "$new/usr/share/doc" "$new/usr/share/locale" "$new/usr/share/man"
 
 # A cross compiler takes this folder for the root of a system, where links that begin with / lead elsewhere.
