@@ -206,7 +206,7 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
         const __m256 size = _mm256_mul_ps(a, _mm256_castsi256_ps(broadcast(scale + 4 * c)));
         acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[c]), size, acc[c]);
     }
-    MM_UNROLL for (int h = 0; f.minima && h <= f.split; h++) {
+    for (int h = 0; f.minima && h <= f.split; h++) {
         const __m256 b = _mm256_load_ps(scales->b[f.split ? 2 * s + h : s] + 8 * high);
         MM_UNROLL for (int c = 0; c < n; c++) acc[c] =
             _mm256_fmadd_ps(b, _mm256_castsi256_ps(broadcast(aux + 4 * (n * h + c))), acc[c]);

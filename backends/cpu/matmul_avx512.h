@@ -285,7 +285,7 @@ CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, cons
         __m512i isum[MM_NARROW];
         __m512 b[2];
         scaled_dots(f, n, panel, sub, x, words, s, isum);
-        MM_UNROLL for (int h = 0; f.minima && h < 2; h++) {
+        for (int h = 0; f.minima && h < 2; h++) {
             const __m512i mn = _mm512_srli_epi32(bytes_16(panel + 64 + 16 * (2 * s + h)), 4);
             b[h] = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), _mm512_cvtepi32_ps(mn));
         }
@@ -410,8 +410,8 @@ CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, c
         MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
             f.minima ? _mm512_setzero_si512() : broadcast(aux + 4 * c);
         wide_dots(0, n, u->w + 512 * s, tile, 0, 8, dot);
-        MM_UNROLL for (int h = 0; f.minima && h <= f.split; h++) b[h] =
-            _mm512_load_ps(u->scales.b[f.split ? 2 * s + (uint32_t)h : s]);
+        for (int h = 0; f.minima && h <= f.split; h++)
+            b[h] = _mm512_load_ps(u->scales.b[f.split ? 2 * s + (uint32_t)h : s]);
         add_sums(f.minima ? 1 + f.split : 0, n, 0, n, tile, a, b, dot, acc);
     }
     MM_UNROLL for (int c = 0; c < n; c++)
