@@ -34,7 +34,8 @@ typedef struct mm_job {
     uint64_t out_stride[2], residual_stride;
 } mm_job;
 
-/* Reads the op of the call. rows: how many there are at once, for tiles that suit them. scratch: room for one group's panels, for weights in the file's layout. */
+/* Reads the op of the call. rows: how many there are at once, for tiles that suit them. scratch, room for one
+ * group's panels where weights are in the file's layout, is the caller's to set. */
 mm_job cpu_mm_job_of(const cpu_call *call, uint32_t rows);
 
 /* Smallest tile of the ISA for `columns` (at most the widest): index into width[]. */

@@ -179,8 +179,10 @@ CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k, cons
 
 #if defined(__AVX512VNNI__)
 #include "backends/cpu/matmul_avx512.h"
+#include "backends/cpu/matmul_float.h"
 #elif defined(__AVX2__)
 #include "backends/cpu/matmul_avx2.h"
+#include "backends/cpu/matmul_float.h"
 #elif defined(CPU_ARM)
 #include "backends/cpu/matmul_arm.h"
 #else
