@@ -10,16 +10,14 @@
 #include "backends/cpu/attention.h"
 #include "backends/cpu/kernel.h"
 
-/* Rows that share each load of a key or value, by the registers there are; whether many rows have the keys
- * turned over, so that sums over lanes need no shuffles. */
+/* Rows that share each load of a key or value, by the registers there are. */
 #if defined(__AVX512F__)
-enum { SHARE = 4, TURN = 1 };
+enum { SHARE = 4 };
 #else
-enum { SHARE = 1, TURN = 0 };
+enum { SHARE = 1 };
 #endif
-enum {
-    PART = 16
-}; /* keys scored for all rows before the next: these stay in the first-level cache */
+/* Keys scored for all rows before the next: these stay in the first-level cache. */
+enum { PART = 16 };
 
 /* Rows of a cache operand in one tile. */
 typedef struct cache_tile {
@@ -312,14 +310,13 @@ CPU_INLINE void quarter(const float *k, const float *q, uint32_t dp, uint32_t c,
  * room for ATT_ROWS, a multiple. Values that are needed next are asked for on the way. */
 static void dots_turned(const float *k, range keys, const wish *next, const float *q, uint32_t dp,
                         uint32_t rows, float *s) {
+    const uint32_t each = (uint32_t)hy_div_up(16, hy_div_up(rows, SHARE)); /* keys to ask for */
     for (uint32_t j = keys.begin & ~15u; j < keys.end; j += 16, k += (size_t)dp * 16) {
         for (uint32_t r = 0; r < rows; r += SHARE) {
             const float *query = q + (size_t)r * dp;
             v16 a[SHARE], b[SHARE], c[SHARE], d[SHARE];
-            const uint32_t lines =
-                16 * SHARE / HY_MIN(rows, 16 * SHARE) + 1; /* keys for this row */
-            for (uint32_t x = 0; x < lines && r / SHARE * lines + x < 16; x++)
-                ask(next, j + r / SHARE * lines + x, 0, next->step);
+            for (uint32_t x = r / SHARE * each; x < HY_MIN((r / SHARE + 1) * each, 16); x++)
+                ask(next, j + x, 0, next->step);
             quarter(k, query, dp, 0, a);
             quarter(k, query, dp, 2, b);
             quarter(k, query, dp, 1, c);
@@ -330,15 +327,31 @@ static void dots_turned(const float *k, range keys, const wish *next, const floa
         }
     }
 }
-#else
-static void turn(const cache_tile *from, range r, uint32_t columns, uint32_t width, float *to) {
-    (void)from, (void)r, (void)columns, (void)width, (void)to;
-}
-static void dots_turned(const float *k, range keys, const wish *next, const float *q, uint32_t dp,
-                        uint32_t rows, float *s) {
-    (void)k, (void)keys, (void)next, (void)q, (void)dp, (void)rows, (void)s;
-}
 #endif
+
+/* dots() in parts, for rows that share the keys' way through the caches. */
+static void dots_in_parts(const cache_tile *k, const wish *next, range keys, const state *st,
+                          uint32_t rows) {
+    for (range part = {keys.begin, 0}; part.begin < keys.end; part.begin = part.end) {
+        part.end = HY_MIN(part.begin + PART, keys.end);
+        dots(k, next, part, st->shape.d, st->q, st->shape.dp, rows, st->s);
+    }
+}
+
+/* The same for more rows than share loads: through a copy of the keys. On AVX-512 it is turned over, so that
+ * sums over lanes need no shuffles. */
+static void dots_of_many(const cache_tile *k, const wish *next, range keys, const state *st,
+                         uint32_t rows) {
+    const att_shape *s = &st->shape;
+#if defined(__AVX512F__)
+    turn(k, keys, s->d, s->dp, st->tile);
+    dots_turned(st->tile + (size_t)(keys.begin & ~15u) * s->dp, keys, next, st->q, s->dp, rows,
+                st->s);
+#else
+    const cache_tile copy = k->dtype == HY_DTYPE_F32 ? *k : expand(k, keys, s->d, s->dp, st->tile);
+    dots_in_parts(&copy, next, keys, st, rows);
+#endif
+}
 
 /* ---- probabilities ---- */
 
@@ -456,29 +469,27 @@ CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const weighing 
     }
 }
 
+/* The same of rows from r on; the first of all do the asking. */
+CPU_INLINE void weigh_rows(uint32_t dtype, int rows, int width, const weighing *w, uint32_t i,
+                           uint32_t r, const float *s, const float *factor, float *o) {
+    s += (size_t)r * ATT_TILE;
+    o += (size_t)r * w->cp;
+    if (w->next && r == 0)
+        weigh_block(dtype, rows, width, w, true, i, s, factor + r, o);
+    else
+        weigh_block(dtype, rows, width, w, false, i, s, factor + r, o);
+}
+
 /* The same for all rows: the values of these columns stay in the first-level cache. */
 CPU_INLINE void weigh_columns(uint32_t dtype, int width, const weighing *w, uint32_t i,
                               uint32_t rows, const float *s, const float *factor, float *o) {
     uint32_t r = 0;
-    if (w->next) { /* the first rows do the asking */
-        const uint32_t first = rows >= SHARE ? SHARE : SHARE > 2 && rows >= 2 ? 2 : 1;
-        if (first == SHARE)
-            weigh_block(dtype, SHARE, width, w, true, i, s, factor, o);
-        else if (SHARE > 2 && first == 2)
-            weigh_block(dtype, 2, width, w, true, i, s, factor, o);
-        else
-            weigh_block(dtype, 1, width, w, true, i, s, factor, o);
-        r = first;
-    }
     for (; r + SHARE <= rows; r += SHARE)
-        weigh_block(dtype, SHARE, width, w, false, i, s + (size_t)r * ATT_TILE, factor + r,
-                    o + (size_t)r * w->cp);
+        weigh_rows(dtype, SHARE, width, w, i, r, s, factor, o);
     for (; SHARE > 2 && r + 2 <= rows; r += 2)
-        weigh_block(dtype, 2, width, w, false, i, s + (size_t)r * ATT_TILE, factor + r,
-                    o + (size_t)r * w->cp);
+        weigh_rows(dtype, 2, width, w, i, r, s, factor, o);
     for (; r < rows; r++)
-        weigh_block(dtype, 1, width, w, false, i, s + (size_t)r * ATT_TILE, factor + r,
-                    o + (size_t)r * w->cp);
+        weigh_rows(dtype, 1, width, w, i, r, s, factor, o);
 }
 
 CPU_INLINE void weigh_of(uint32_t dtype, const weighing *w, uint32_t rows, const float *s,
@@ -537,17 +548,10 @@ static void add_tile(state *st, const item *it, const range *seen, range tile, u
     wish next = {NULL, 0};
     if (tile.end < end && open_tile(st->call, HY_ATTENTION_k_cache, it, tile.end, &next_k))
         next = wish_for(&next_k);
-    if (!direct && TURN) {
-        turn(&k, read, s->d, s->dp, st->tile);
-        dots_turned(st->tile + (size_t)(read.begin & ~15u) * s->dp, read, &values, st->q, s->dp,
-                    rows, st->s);
-    } else {
-        if (!direct && k.dtype != HY_DTYPE_F32) k = expand(&k, read, s->d, s->dp, st->tile);
-        for (range part = {read.begin, 0}; part.begin < read.end; part.begin = part.end) {
-            part.end = HY_MIN(part.begin + PART, read.end);
-            dots(&k, &values, part, s->d, st->q, s->dp, rows, st->s);
-        }
-    }
+    if (direct)
+        dots_in_parts(&k, &values, read, st, rows);
+    else
+        dots_of_many(&k, &values, read, st, rows);
     soften(st, it, keys, tile.begin, factor);
     if (!direct && v.dtype != HY_DTYPE_F32) v = expand(&v, all, s->c, s->cp, st->tile);
     for (uint32_t i = 0, next_token; i < tokens; i = next_token) { /* runs that see the same keys */
