@@ -274,7 +274,7 @@ CPU_INLINE void mm_unpack(mm_format f, const uint8_t *panel, uint32_t k, mm_unpa
     uint8_t *w = out->w;
     for (uint32_t s = 0; s < k / 32; s += (uint32_t)f.subs) {
         const uint8_t *sub = panel + f.header;
-        chunk_scales(f, panel, s, &out->scales);
+        chunk_scales(f, panel, s, true, &out->scales);
         for (int i = 0; i < f.subs; i++, sub += f.sub) {
             MM_UNROLL for (int g = 0; g < 16; g++, w += 32)
                 _mm256_store_si256((__m256i *)(void *)w, group(f, sub, g / 2, g % 2));

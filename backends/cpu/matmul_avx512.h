@@ -171,11 +171,10 @@ CPU_INLINE __m512i half_scales(mm_format f, const uint8_t *panel, __m512i words,
     return _mm512_sub_epi32(_mm512_and_si512(sc, _mm512_set1_epi32(255)), _mm512_set1_epi32(32));
 }
 
-/* q2_k and q3_k: what becomes of the values of 16 k each. */
+/* q2_k and q3_k: what becomes of the values of 16 k each. low: byte 4 * (row % 4) + v of a row's 128 bits is the
+ * 2-bit value v times the scale, q3_k + offset; high, q3_k: what the third bit adds. */
 typedef struct mm_products {
-    __m512i low
-        [2]; /* byte 4 * (row % 4) + v of a row's 128 bits: 2-bit value v times scale, q3_k + offset */
-    __m512i high[2]; /* q3_k: what the third bit adds */
+    __m512i low[2], high[2];
 } mm_products;
 
 /* Where in 128 bits the row's four bytes begin. */
@@ -347,7 +346,7 @@ CPU_INLINE void mm_unpack(mm_format f, const uint8_t *panel, uint32_t k, mm_unpa
     uint8_t *w = out->w;
     for (uint32_t s = 0; s < k / 32; s += (uint32_t)f.subs) {
         const uint8_t *sub = panel + f.header;
-        chunk_scales(f, panel, s, &out->scales);
+        chunk_scales(f, panel, s, false, &out->scales);
         for (int i = 0; i < f.subs; i++, sub += f.sub) {
             mm_products products;
             if (scaled)

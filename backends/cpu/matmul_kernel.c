@@ -149,8 +149,10 @@ CPU_INLINE void block_scales(mm_format f, const uint8_t *header, mm_scales *out)
         scales_q4_k(header, d, dmin, out);
 }
 
-/* Scales of the block at `header` to sub-block `s` on of a chunk's. */
-CPU_INLINE void chunk_scales(mm_format f, const uint8_t *header, uint32_t s, mm_scales *out) {
+/* Scales of the block at `header` to sub-block `s` on of a chunk's; sc too, or not, for weights that were
+ * multiplied with it. */
+CPU_INLINE void chunk_scales(mm_format f, const uint8_t *header, uint32_t s, const bool sc,
+                             mm_scales *out) {
     const bool scaled = f.split && f.dtype != HY_DTYPE_Q6_K;
     const uint32_t as = f.dtype == HY_DTYPE_Q6_K ? 2 : 1, bs = scaled ? 2 : 1; /* of a sub-block */
     const uint32_t subs = (uint32_t)f.subs;
@@ -158,7 +160,7 @@ CPU_INLINE void chunk_scales(mm_format f, const uint8_t *header, uint32_t s, mm_
     block_scales(f, header, &own);
     memcpy(out->a[as * s], own.a, as * subs * sizeof own.a[0]);
     if (f.minima) memcpy(out->b[bs * s], own.b, bs * subs * sizeof own.b[0]);
-    if (scaled) memcpy(out->sc[2 * s], own.sc, 2 * subs * sizeof own.sc[0]);
+    if (scaled && sc) memcpy(out->sc[2 * s], own.sc, 2 * subs * sizeof own.sc[0]);
 }
 
 /* Element k of a panel's 16 rows, k being odd or not. */
