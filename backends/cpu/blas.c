@@ -143,8 +143,6 @@ static void run(cpu_call *call, uint32_t worker, uint32_t workers) {
     float *strip = (float *)(void *)((uint8_t *)call->workspace + x_bytes(&call->op)) +
                    worker * strip_floats(&call->op);
     float *c = strip + STRIP * BLOCK_K;
-    mm_epilogue e = job.epilogue;
-    e.bias = job.bias;
     for (;;) {
         const uint32_t i = atomic_fetch_add_explicit(&call->next[1], 1, memory_order_relaxed);
         const uint64_t g = (uint64_t)i * per_strip;
@@ -156,8 +154,7 @@ static void run(cpu_call *call, uint32_t worker, uint32_t workers) {
             for (uint32_t group = (uint32_t)g; group < g_end; group++) {
                 const float *z =
                     c + (uint64_t)t * columns + (group - g) * job.panels.units * CPU_PANEL;
-                cpu_mm_finish(&job, finisher, &e, z, job.panels.units > 1 ? z + CPU_PANEL : NULL,
-                              group, t, 1);
+                cpu_mm_finish(&job, finisher, 0, z, z + CPU_PANEL, group, t, 1);
             }
     }
 }

@@ -139,14 +139,6 @@ static void run_block(const mm_job *job, const uint8_t *tiles, uint64_t g, uint6
     }
 }
 
-/* Asks for lines: the share of columns [column, column + count) of `columns`. May go past what there is. */
-static void ask(const uint8_t *from, uint64_t bytes, uint64_t column, uint64_t count,
-                uint64_t columns) {
-    const uint64_t end = hy_align_up(bytes * (column + count) / columns, 64);
-    for (uint64_t b = bytes * column / columns; b < end; b += 64)
-        __builtin_prefetch(from + b, 0, 2);
-}
-
 /* The same, k in parts of whole tiles; sums: sums_bytes(), [group][unit][row][16]. */
 static void run_parts(const mm_job *job, const uint8_t *tiles, float *sums, uint64_t begin,
                       uint64_t end, uint32_t first, uint32_t last) {
@@ -164,18 +156,16 @@ static void run_parts(const mm_job *job, const uint8_t *tiles, float *sums, uint
                 job->weights + cpu_group_offset(p, 0, (uint32_t)begin) + i * p->bytes + k * w_bytes;
             for (uint32_t t = first; t < last; t += job->widest) {
                 const uint32_t w = cpu_mm_width_index(job->kernels, HY_MIN(last - t, job->widest));
-                ask(panel + p->bytes, length * w_bytes, t - first, job->widest, last - first);
+                cpu_mm_ask(panel + p->bytes, length * w_bytes, t - first, job->widest,
+                           last - first);
                 job->kernels->micro[p->dtype][w](
                     panel, tiles + t * job->column_bytes + k * x_bytes * job->kernels->width[w],
                     length, sums + i * stride + (uint64_t)(t - first) * CPU_PANEL);
             }
         }
     }
-    mm_epilogue e = job->epilogue;
-    e.bias = job->bias;
     for (uint64_t g = begin; g < end; g++, sums += p->units * stride)
-        cpu_mm_finish(job, job->kernels, &e, sums, p->units > 1 ? sums + stride : NULL, (uint32_t)g,
-                      first, last - first);
+        cpu_mm_finish(job, job->kernels, 0, sums, sums + stride, (uint32_t)g, first, last - first);
 }
 
 static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {

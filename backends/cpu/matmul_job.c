@@ -90,8 +90,12 @@ const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t 
     return job->scratch;
 }
 
-void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *e,
-                   const float *z, const float *up, uint32_t group, uint64_t row, uint32_t rows) {
+void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, uint32_t expert, const float *z,
+                   const float *up, uint32_t group, uint64_t row, uint32_t rows) {
+    mm_epilogue epilogue = job->epilogue;
+    const mm_epilogue *e = &epilogue;
+    if (job->bias) epilogue.bias = job->bias + (uint64_t)expert * job->panels.n;
+    if (job->panels.units == 1) up = NULL;
     const uint32_t m = group * CPU_PANEL, outputs = HY_MIN(job->panels.m - m, (uint32_t)CPU_PANEL);
     const uint64_t in_row = cpu_bytes(e->out_dtype, m);
     mm_place to = {.out_stride = job->out_stride[0], .residual_stride = job->residual_stride};
@@ -112,14 +116,6 @@ void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilog
     }
 }
 
-/* Columns of one tile, whose sums are in z (and with glu up). */
-static void finish_tile(const mm_job *job, uint32_t expert, uint32_t group, const float *z,
-                        const float *up, uint32_t first, uint32_t count) {
-    mm_epilogue e = job->epilogue;
-    e.bias = job->bias ? job->bias + (uint64_t)expert * job->panels.n : NULL;
-    cpu_mm_finish(job, job->kernels, &e, z, job->panels.units > 1 ? up : NULL, group, first, count);
-}
-
 static void multiply_tile(const mm_job *job, const uint8_t *panels, uint32_t expert, uint32_t group,
                           const uint8_t *tile, uint32_t first, uint32_t count) {
     _Alignas(64) float z[2][MM_MAX_WIDTH * CPU_PANEL];
@@ -128,7 +124,7 @@ static void multiply_tile(const mm_job *job, const uint8_t *panels, uint32_t exp
     if (!hy_dtype_get(p->dtype)->quantized) memset(z, 0, sizeof z);
     for (uint32_t unit = 0; unit < p->units; unit++)
         micro(panels + unit * p->bytes, tile, p->k, z[unit]);
-    finish_tile(job, expert, group, z[0], z[1], first, count);
+    cpu_mm_finish(job, job->kernels, expert, z[0], z[1], group, first, count);
 }
 
 void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
@@ -173,8 +169,7 @@ static void multiply_panel(const mm_job *job, const uint8_t *panel, uint32_t gro
         for (uint32_t i = 0; i < tiles; i++) {
             const uint32_t t = list->first + i * job->widest, count = columns_at(job, list, t);
             const uint32_t index = cpu_mm_width_index(kernels, count);
-            for (uint64_t b = bytes * i / tiles / 64; b < bytes * (i + 1) / tiles / 64; b++)
-                __builtin_prefetch(panel + 64 * b, 0, 2);
+            cpu_mm_ask(panel, bytes, i, 1, tiles);
             if (at + k == p->k) ask_for_outputs(job, group, t, count);
             kernels->wide[p->dtype][index](&chunk,
                                            list->tiles + (t - list->first) * job->column_bytes +
@@ -196,7 +191,8 @@ static void multiply_wide(const mm_job *job, const uint8_t *panels, uint32_t exp
     }
     for (uint32_t t = list->first, i = 0; t < list->last; t += job->widest, i++) {
         const uint64_t at = (uint64_t)i * job->widest * CPU_PANEL;
-        finish_tile(job, expert, group, z[0] + at, z[1] + at, t, columns_at(job, list, t));
+        cpu_mm_finish(job, job->kernels, expert, z[0] + at, z[1] + at, group, t,
+                      columns_at(job, list, t));
     }
 }
 

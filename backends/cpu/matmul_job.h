@@ -4,6 +4,7 @@
 #define HY_CPU_MATMUL_JOB_H
 
 #include "backends/cpu/matmul.h"
+#include "base/num.h"
 
 enum {
     MM_ALIGN = 256,               /* of every part of a workspace */
@@ -53,9 +54,18 @@ const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t 
 void cpu_mm_multiply_tiles(const mm_job *job, const uint8_t *panels, uint32_t expert,
                            uint32_t group, const uint8_t *tiles, uint32_t first, uint32_t last);
 
-/* Finishes outputs of `group` of `rows` output rows: z and, with glu, up: 16 sums for each. */
-void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, const mm_epilogue *e,
-                   const float *z, const float *up, uint32_t group, uint64_t row, uint32_t rows);
+/* Finishes outputs of `group` of an expert, of `rows` output rows: z and, with glu, up (else ignored): 16 sums for
+ * each. */
+void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, uint32_t expert, const float *z,
+                   const float *up, uint32_t group, uint64_t row, uint32_t rows);
+
+/* Asks for lines: the share of columns [column, column + count) of `columns`. May go past what there is. */
+static inline void cpu_mm_ask(const uint8_t *from, uint64_t bytes, uint64_t column, uint64_t count,
+                              uint64_t columns) {
+    const uint64_t end = hy_align_up(bytes * (column + count) / columns, 64);
+    for (uint64_t b = bytes * column / columns; b < end; b += 64)
+        __builtin_prefetch(from + b, 0, 2);
+}
 
 /* Room for one group's panels, rounded up. */
 uint64_t cpu_mm_scratch_bytes(const cpu_panels *panels);
