@@ -314,9 +314,9 @@ CPU_INLINE void sub_block(mm_format f, const int n, mm_pass p, const uint8_t *su
             continue;
         }
         acc[i] = fused(to_floats(dot[i]), row_scale(p, scales->a[s], i % p.rows) * xs, acc[i]);
-        MM_UNROLL for (int h = 0; f.minima && h <= f.split; h++) acc[i] =
-            fused(row_scale(p, scales->b[f.split ? 2 * s + h : s], i % p.rows),
-                  as_floats(column_word(p, aux + 4 * n * h, i / p.rows)), acc[i]);
+        for (int h = 0; f.minima && h <= f.split; h++)
+            acc[i] = fused(row_scale(p, scales->b[f.split ? 2 * s + h : s], i % p.rows),
+                           as_floats(column_word(p, aux + 4 * n * h, i / p.rows)), acc[i]);
     }
 }
 

@@ -76,29 +76,44 @@ static hy_status gather_vector(const source *s, uint8_t *scratch) {
     return HY_OK;
 }
 
+/* Rows [row, row + rows) to `out`. Any thread. */
+static hy_status read_rows(const source *s, uint64_t row, uint64_t rows, uint8_t *out) {
+    if (s->value->kind == HY_VALUE_LITERAL) {
+        memcpy(out, (const uint8_t *)s->value->data + row * s->row_bytes, rows * s->row_bytes);
+        return HY_OK;
+    }
+    if (s->value->rank == 1 && s->value->parts > 1) return gather_vector(s, out);
+    while (rows) {
+        const hy_gguf_tensor *tensor;
+        uint64_t file_row, run;
+        HY_TRY(locate(s, row, &tensor, &file_row, &run));
+        run = HY_MIN(run, rows);
+        HY_TRY(
+            hy_gguf_tensor_read(s->gguf, tensor, file_row * s->row_bytes, run * s->row_bytes, out));
+        out += run * s->row_bytes;
+        row += run;
+        rows -= run;
+    }
+    return HY_OK;
+}
+
 /* Address of rows [row, row + rows): in the mapping when they lie together there, else gathered. */
 static hy_status fetch(const source *s, uint64_t row, uint64_t rows, uint8_t *scratch,
                        const void **out) {
+    const bool joined = s->value->rank == 1 && s->value->parts > 1;
     if (s->value->kind == HY_VALUE_LITERAL) {
         *out = (const uint8_t *)s->value->data + row * s->row_bytes;
         return HY_OK;
     }
-    *out = scratch;
-    if (s->value->rank == 1 && s->value->parts > 1) return gather_vector(s, scratch);
-    for (uint64_t done = 0; done < rows;) {
+    if (rows && !joined) {
         const hy_gguf_tensor *tensor;
         uint64_t file_row, run;
-        HY_TRY(locate(s, row + done, &tensor, &file_row, &run));
-        const uint8_t *data = tensor->data + file_row * s->row_bytes;
-        if (done == 0 && run >= rows) {
-            *out = data;
-            return HY_OK;
-        }
-        run = HY_MIN(run, rows - done);
-        memcpy(scratch + done * s->row_bytes, data, run * s->row_bytes);
-        done += run;
+        HY_TRY(locate(s, row, &tensor, &file_row, &run));
+        *out = tensor->data + file_row * s->row_bytes;
+        if (run >= rows) return HY_OK;
     }
-    return HY_OK;
+    *out = scratch;
+    return read_rows(s, row, rows, scratch);
 }
 
 /* Tells the system that these rows are wanted soon, or that they were read. */
@@ -177,32 +192,14 @@ static void expect_constant(const hy_engine *engine, uint32_t i) {
 }
 
 /* As hy_row_source.read; the context is a source. */
-static hy_status read_rows(const hy_row_source *from, uint64_t row, uint64_t rows, void *buffer) {
-    const source *s = from->context;
-    uint8_t *out = buffer;
-    if (s->value->kind == HY_VALUE_LITERAL) {
-        memcpy(out, (const uint8_t *)s->value->data + row * s->row_bytes, rows * s->row_bytes);
-        return HY_OK;
-    }
-    if (s->value->rank == 1 && s->value->parts > 1) return gather_vector(s, out);
-    while (rows) {
-        const hy_gguf_tensor *tensor;
-        uint64_t file_row, run;
-        HY_TRY(locate(s, row, &tensor, &file_row, &run));
-        run = HY_MIN(run, rows);
-        HY_TRY(
-            hy_gguf_tensor_read(s->gguf, tensor, file_row * s->row_bytes, run * s->row_bytes, out));
-        out += run * s->row_bytes;
-        row += run;
-        rows -= run;
-    }
-    return HY_OK;
+static hy_status read_source(const hy_row_source *from, uint64_t row, uint64_t rows, void *buffer) {
+    return read_rows(from->context, row, rows, buffer);
 }
 
 /* Where the device's threads can read for themselves. */
 static hy_status stream_constant(hy_engine *engine, const hy_program_constant *c, const source *s) {
     hy_device *device = engine->setup.device[c->place.device];
-    const hy_row_source from = {read_rows, s, s->rows, s->row_bytes};
+    const hy_row_source from = {read_source, s, s->rows, s->row_bytes};
     const hy_view dst = {engine->memory.buffer[c->place.device][c->place.arena], c->place.offset,
                          c->place.size};
     return device->backend->pack_from(device, c->packed ? &c->op : NULL,
