@@ -6,10 +6,7 @@
 #include "backends/cpu/device.h"
 #include "base/num.h"
 
-enum {
-    PAGE = 4096,
-    HUGE_PAGE = 2 << 20 /* bytes; from here on buffers ask for huge pages */
-};
+enum { PAGE = 4096 };
 
 typedef struct cpu_buffer {
     hy_buffer base;
@@ -27,7 +24,7 @@ static hy_status new_object(hy_device *device, void *host, uint64_t size, cpu_bu
 
 hy_status cpu_buffer_new(hy_device *device, hy_heap heap, uint64_t size, hy_buffer **out) {
     (void)heap; /* one kind of memory */
-    uint64_t align = size >= HUGE_PAGE ? HUGE_PAGE : PAGE, bytes, mapped;
+    uint64_t align = size >= CPU_HUGE_PAGE ? CPU_HUGE_PAGE : PAGE, bytes, mapped;
     if (hy_align_overflow(HY_MAX(size, 1), align, &bytes) ||
         hy_add_overflow(bytes, align - PAGE, &mapped) || mapped > SIZE_MAX)
         return hy_fail(HY_E_MEMORY, "cpu: a buffer of %llu bytes", (unsigned long long)size);
@@ -40,7 +37,7 @@ hy_status cpu_buffer_new(hy_device *device, hy_heap heap, uint64_t size, hy_buff
     if (map + mapped > start + bytes)
         munmap(start + bytes, (size_t)(map + mapped - (start + bytes)));
 #ifdef MADV_HUGEPAGE
-    if (align == HUGE_PAGE) madvise(start, bytes, MADV_HUGEPAGE);
+    if (align == CPU_HUGE_PAGE) madvise(start, bytes, MADV_HUGEPAGE);
 #endif
     cpu_buffer *buffer = NULL;
     hy_status status = new_object(device, start, size, &buffer);

@@ -61,4 +61,6 @@ hy_status cpu_cmd_seal(hy_cmd *cmd);
 /* As in hal.h. Work on a CPU is done when this returns. */
 hy_status cpu_submit(hy_device *device, hy_cmd *cmd, hy_timeline *timeline, uint64_t value);
 
+enum { CPU_HUGE_PAGE = 2 << 20 }; /* bytes; from here on buffers ask for huge pages */
+
 #endif

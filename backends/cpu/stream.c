@@ -14,9 +14,8 @@
 #include "hal/host.h"
 
 enum {
-    STAGE = 128 << 10,   /* bytes of the file's layout that a worker takes at a time */
-    SMALL = 64 << 10,    /* bytes that are not worth waking anyone for */
-    HUGE_PAGE = 2 << 20, /* bytes; as in buffer.c */
+    STAGE = 128 << 10, /* bytes of the file's layout that a worker takes at a time */
+    SMALL = 64 << 10,  /* bytes that are not worth waking anyone for */
     LINE = 64
 };
 
@@ -92,7 +91,7 @@ static void touch_edges(const stream *s, uint32_t worker, uint32_t workers) {
     const uintptr_t base = (uintptr_t)s->dst;
     const uintptr_t from = base + begin * s->group_bytes;
     const uintptr_t to = base + HY_MIN(end * s->group_bytes, s->bytes);
-    const uintptr_t page = to / HUGE_PAGE * HUGE_PAGE;
+    const uintptr_t page = to / CPU_HUGE_PAGE * CPU_HUGE_PAGE;
     if (worker == 0 && s->bytes) __atomic_fetch_or((uint8_t *)base, 0, __ATOMIC_RELAXED);
     if (page >= from && page < to) __atomic_fetch_or((uint8_t *)page, 0, __ATOMIC_RELAXED);
 }
