@@ -18,6 +18,7 @@ typedef struct hy_arg_tensor hy_arg_tensor; /* GLSL names a struct without the k
 #define HY_ARG_OPERANDS 12
 #define HY_ARG_WORDS 8
 #define HY_ARG_EXTRA 8
+#define HY_ARG_CONSTANTS 4
 
 /* One operand. Packed constants (gpu_layout.h) are rows of bytes: stride[0] is the bytes of a row, stride[1],
  * stride[2], stride[3] are where planes 1, 2, 3 begin in it; plane 0 begins at 0. */
@@ -37,6 +38,7 @@ struct hy_args {
     hy_arg_u32
         word[HY_ARG_WORDS]; /* the op's attributes, as in hy_op.word; float32 by their bits */
     hy_arg_u32 extra[HY_ARG_EXTRA]; /* what the kernel's family adds; said beside its plan() */
+    hy_arg_u32 constant[HY_ARG_CONSTANTS]; /* the launch's; specialized already in GLSL */
 };
 
 #endif

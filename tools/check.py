@@ -75,7 +75,7 @@ def allowed_for(path):
 
 GLSL = (".comp", ".glsl")
 GLSL_COLUMNS = 120
-GENERATED = ("ops.glsl",)  # found by -I in the build folder
+GENERATED = ("op_numbers.h",)  # found by -I in the build folder
 
 
 def source_files():

@@ -32,12 +32,15 @@ static hy_status add_launch(gpu_cmd *cmd, const gpu_launch *launch, uint32_t pha
     gpu_command command = {.kind = GPU_LAUNCH,
                            .phase = phase,
                            .args = (uint32_t)cmd->arg_count,
-                           .threads = launch->threads};
+                           .threads = launch->threads,
+                           .shared = launch->shared};
     memcpy(command.grid, launch->grid, sizeof command.grid);
     HY_TRY(device->driver->kernel(device, launch, &command.kernel));
     HY_TRY(hy_grow(&cmd->args, cmd->arg_count, &cmd->arg_room, sizeof *cmd->args));
     HY_TRY(add_command(cmd, &command));
-    cmd->args[cmd->arg_count++] = launch->args;
+    hy_args *args = &cmd->args[cmd->arg_count++];
+    *args = launch->args;
+    memcpy(args->constant, launch->constant, sizeof args->constant);
     return HY_OK;
 }
 

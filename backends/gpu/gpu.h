@@ -26,7 +26,7 @@ typedef struct hy_args hy_args;
 
 enum {
     GPU_PHASES = 4,
-    GPU_CONSTANTS = 4,   /* specialization constants of a launch, besides the threads */
+    GPU_CONSTANTS = HY_ARG_CONSTANTS,
     GPU_STAGE = 8 << 20, /* bytes that gpu_driver.stage gives at most */
     GPU_GRID = 65535     /* workgroups in y and z that every device takes; x: gpu_limits.max_grid */
 };
@@ -35,6 +35,7 @@ enum {
 typedef enum gpu_feature {
     GPU_DOT8 = 1,    /* four products of int8 and their sum in one instruction */
     GPU_COOPMAT = 2, /* matrix tiles f16 x f16 -> f32 of the shape in gpu_limits */
+    GPU_TILES = 4,   /* matrix tiles of shaders/simt: int8 and f16 */
 } gpu_feature;
 
 typedef struct gpu_limits {
@@ -77,7 +78,9 @@ static inline uint64_t gpu_address(hy_view view) {
 typedef struct gpu_launch {
     const char *entry;                /* static lifetime */
     uint32_t threads;                 /* per workgroup, in x; Vulkan: specialization constant 0 */
-    uint32_t constant[GPU_CONSTANTS]; /* Vulkan: specialization constants 1, 2, ... */
+    /* Besides the threads. Vulkan: specialization constants 1, 2, ...; else args.constant. */
+    uint32_t constant[GPU_CONSTANTS];
+    uint32_t shared;  /* bytes of memory of a workgroup besides what the kernel declares; CUDA, HIP */
     uint32_t grid[3]; /* workgroups; grid[0] 0: there is nothing to do in this phase */
     hy_args args;
 } gpu_launch;
@@ -92,6 +95,7 @@ typedef struct gpu_command {
     uint64_t kernel;  /* LAUNCH: the driver's handle */
     uint32_t args;    /* LAUNCH: number of its argument block */
     uint32_t threads; /* LAUNCH */
+    uint32_t shared;  /* LAUNCH */
     uint32_t grid[3]; /* LAUNCH */
     hy_view dst, src; /* COPY: of equal size */
 } gpu_command;

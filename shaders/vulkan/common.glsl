@@ -15,7 +15,7 @@
 #extension GL_EXT_buffer_reference_uvec2 : require
 #extension GL_EXT_control_flow_attributes : require
 
-#include "ops.glsl" /* made from op.def, ops.h and dtype.h: HY_MATMUL_x, HY_DTYPE_F16, HY_ACT_SILU, ... */
+#include "op_numbers.h" /* made from op.def, ops.h and dtype.h: HY_MATMUL_x, HY_DTYPE_F16, HY_ACT_SILU, ... */
 #include "shaders/args.h"
 
 layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;

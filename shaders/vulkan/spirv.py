@@ -19,7 +19,8 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True  # the source folder stays as it is
-import ops
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
+import ops  # shaders/ops.py
 
 EXTENSIONS = ("dot", "coopmat")
 

@@ -33,7 +33,7 @@ printf '#include "src/graph/graph.h"\n' >"$work/tools/inspect.c"
 cat >"$work/shaders/vulkan/clean.comp" <<'END'
 /* shaders/vulkan/clean.comp: nothing to find. */
 #version 460
-#include "ops.glsl"
+#include "op_numbers.h"
 #include "shaders/args.h"
 void  crooked() { } // clang-format does not look
 END

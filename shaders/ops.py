@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What GLSL needs to know of the ops, read from the C headers that define them.
+"""What device code needs to know of the ops, read from the C headers that define them.
 
-  ops.py ROOT OUT     writes OUT (ops.glsl) from ROOT/hal/op.def, hal/ops.h and hal/dtype.h
+  ops.py ROOT OUT     writes OUT (op_numbers.h) from ROOT/hal/op.def, hal/ops.h and hal/dtype.h
 
   HY_MATMUL_x         number of an operand
   HY_MATMUL_ATTR_act  number of an attribute: its index in hy_args.word
@@ -120,7 +120,7 @@ ENUMS = ["hy_act", "hy_rope_style", "hy_gate", "hy_counter"]
 
 
 def constants(root):
-    """[(name, value)] of all that goes into ops.glsl."""
+    """[(name, value)] of all that goes into op_numbers.h."""
     found = []
     for op, operands, attributes in parse_ops(read(root, "hal/op.def")):
         found += [("HY_%s_%s" % (op, name), i) for i, name in enumerate(operands)]
@@ -141,8 +141,8 @@ def constants(root):
 def main():
     if len(sys.argv) != 3:
         sys.exit("usage: ops.py ROOT OUT")
-    lines = ["/* Made by shaders/vulkan/ops.py from hal/op.def, hal/ops.h and hal/dtype.h. */",
-             "#ifndef HY_OPS_GLSL", "#define HY_OPS_GLSL"]
+    lines = ["/* Made by shaders/ops.py from hal/op.def, hal/ops.h and hal/dtype.h; GLSL and C++. */",
+             "#ifndef HY_OP_NUMBERS_H", "#define HY_OP_NUMBERS_H"]
     lines += ["#define %s %du" % row for row in constants(sys.argv[1])]
     with open(sys.argv[2], "w", encoding="utf-8") as f:
         f.write("\n".join(lines + ["#endif", ""]))
