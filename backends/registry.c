@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cuda/cuda_backend.h"
+#include "backends/hip/hip_backend.h"
 #include "backends/null/null_backend.h"
 #include "backends/ref/ref_backend.h"
 #include "backends/vulkan/vulkan_backend.h"
@@ -13,6 +15,8 @@
 
 /* In the order of preference for a default device. */
 static const hy_backend *const backends[] = {
+    &hy_cuda_backend,
+    &hy_hip_backend,
     &hy_vulkan_backend,
     &hy_cpu_backend,
     &hy_ref_backend,

@@ -6,8 +6,8 @@
   tools/check.py --warnings BUILD   also compiles everything again, as BUILD/compile_commands.json says, and
                              counts each warning of its compiler, and of clang 14 where it is installed
 
-It checks, over the .c, .h, .comp and .glsl files of the repository:
-  format      clang-format 14 would leave the file as it is (C); no tabs, no trailing blanks, no line over
+It checks, over the .c, .h, .cu, .cpp, .comp and .glsl files of the repository:
+  format      clang-format 14 would leave the file as it is (all but GLSL); no tabs, no trailing blanks, no line over
               120 columns (GLSL, which clang-format does not know)
   length      no file over 800 lines, no function over 80 (data tables are not functions; a file that is
               a table says `check: table` in its first ten lines)
@@ -37,11 +37,12 @@ ALLOWED = {
     "include/": ["halyard/"],
     "base/": ["base/", "halyard/status.h"],
     "hal/": GROUND,
-    "shaders/": ["shaders/"],
+    "shaders/": ["shaders/", "tests/emulator/emulator.h"],
     "backends/": GROUND + ["backends/"],  # registry.c, the only one that knows every backend
     "backends/gpu/": GPU,
-    "backends/cuda/": GPU + ["backends/cuda/"],
-    "backends/hip/": GPU + ["backends/hip/"],
+    "backends/simt/": GPU + ["backends/simt/"],
+    "backends/cuda/": GPU + ["backends/simt/", "backends/cuda/"],
+    "backends/hip/": GPU + ["backends/simt/", "backends/hip/"],
     "backends/vulkan/": GPU + ["backends/vulkan/"],
     "src/graph/": GROUND + ["src/graph/"],
     "src/compile/": GROUND + ["src/graph/", "src/compile/"],
@@ -83,7 +84,7 @@ def source_files():
     for folder, folders, names in os.walk(ROOT):
         folders[:] = sorted(d for d in folders if not d.startswith((".", "build")) and d != "subprojects")
         for name in sorted(names):
-            if name.endswith((".c", ".h") + GLSL):
+            if name.endswith((".c", ".h", ".cu", ".cpp") + GLSL):
                 found.append(os.path.relpath(os.path.join(folder, name), ROOT).replace(os.sep, "/"))
     return found
 
@@ -169,7 +170,7 @@ def check_includes(path, text, findings):
         name = match.group(1)
         where = "%s:%d" % (path, line_of(text, match.start()))
         beside = path.endswith(GLSL) and "/" not in name
-        if beside and (name in GENERATED or os.path.exists(os.path.join(ROOT, os.path.dirname(path), name))):
+        if name in GENERATED or beside and os.path.exists(os.path.join(ROOT, os.path.dirname(path), name)):
             continue
         if "/" not in name or ".." in name:
             findings.append('%s: #include "%s": write the path from the repository root' % (where, name))
@@ -203,9 +204,13 @@ def check_comments(path, text, findings):
         findings.append("%s:%d: %s has no comment" % (path, first, name_of(body)))
 
 
-def check_glsl(path, text, findings):
+def check_head(path, text, findings):
     if not text.startswith("/* %s: " % path):
         findings.append("%s:1: does not begin with /* %s: what it is" % (path, path))
+
+
+def check_glsl(path, text, findings):
+    check_head(path, text, findings)
     for number, line in enumerate(text.split("\n"), 1):
         if "\t" in line or line != line.rstrip() or len(line) > GLSL_COLUMNS:
             findings.append("%s:%d: a tab, a trailing blank or more than %d columns" %
@@ -316,10 +321,12 @@ def main():
         text = read(path)
         check_lengths(path, text, findings)
         check_includes(path, text, findings)
-        if path.endswith(".h") and not path.startswith("tests/"):
+        if path.endswith(".h") and not path.startswith(("tests/", "shaders/simt/")):  # those are code, as GLSL is
             check_comments(path, text, findings)
         if path.endswith(GLSL):
             check_glsl(path, text, findings)
+        if path.endswith(".cu"):
+            check_head(path, text, findings)
     if args.warnings:
         check_warnings(args.warnings, findings)
     for finding in findings:

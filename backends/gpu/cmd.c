@@ -101,16 +101,17 @@ hy_status gpu_cmd_barrier(hy_cmd *base) {
 hy_status gpu_cmd_seal(hy_cmd *base) {
     gpu_cmd *cmd = (gpu_cmd *)base;
     const hy_backend *backend = base->device->backend;
+    const gpu_driver *driver = ((const gpu_device *)base->device)->driver;
     if (cmd->sealed) return hy_fail(HY_E_STATE, "the command list is sealed already");
     HY_TRY(gpu_cmd_barrier(base));
-    if (cmd->arg_count) {
+    if (cmd->arg_count && !driver->args_by_value) {
         const uint64_t bytes = cmd->arg_count * sizeof *cmd->args;
         hy_buffer_free(cmd->arg_buffer); /* of a seal that failed */
         cmd->arg_buffer = NULL;
         HY_TRY(backend->buffer_new(base->device, HY_HEAP_DEVICE, bytes, &cmd->arg_buffer));
         HY_TRY(backend->write(cmd->arg_buffer, 0, cmd->args, bytes));
     }
-    HY_TRY(((const gpu_device *)base->device)->driver->record(cmd));
+    HY_TRY(driver->record(cmd));
     cmd->sealed = true;
     return HY_OK;
 }

@@ -76,11 +76,12 @@ static inline uint64_t gpu_address(hy_view view) {
 
 /* One kernel at one shape. */
 typedef struct gpu_launch {
-    const char *entry;                /* static lifetime */
-    uint32_t threads;                 /* per workgroup, in x; Vulkan: specialization constant 0 */
+    const char *entry; /* static lifetime */
+    uint32_t threads;  /* per workgroup, in x; Vulkan: specialization constant 0 */
     /* Besides the threads. Vulkan: specialization constants 1, 2, ...; else args.constant. */
     uint32_t constant[GPU_CONSTANTS];
-    uint32_t shared;  /* bytes of memory of a workgroup besides what the kernel declares; CUDA, HIP */
+    uint32_t
+        shared; /* bytes of memory of a workgroup besides what the kernel declares; CUDA, HIP */
     uint32_t grid[3]; /* workgroups; grid[0] 0: there is nothing to do in this phase */
     hy_args args;
 } gpu_launch;
@@ -109,7 +110,7 @@ typedef struct gpu_cmd {
     size_t wave;   /* first command of the present wave */
     hy_args *args; /* [arg_count] */
     size_t arg_count, arg_room;
-    hy_buffer *arg_buffer; /* on the device, [arg_count], from sealing on */
+    hy_buffer *arg_buffer; /* on the device, [arg_count], from sealing on; args_by_value: NULL */
     bool sealed;
 } gpu_cmd;
 
@@ -125,6 +126,7 @@ struct gpu_driver {
     /* Starts one launch now: after everything submitted before, before everything submitted later. Need not
      * wait for it; read() and submit() see its writes. */
     hy_status (*run)(gpu_device *device, const gpu_launch *launch);
+    bool args_by_value; /* argument blocks stay on the host: gpu_cmd.args */
 };
 
 /* ---- families ------------------------------------------------------------------------------------ */
@@ -185,6 +187,23 @@ uint64_t gpu_a8_bytes(uint64_t rows, uint64_t k);
 void gpu_plan_quantize(const gpu_device *device, const hy_op *op, gpu_launch *out);
 /* Later phases of such: operand 0 becomes those a8 rows. */
 void gpu_use_quantized(const hy_op *op, gpu_launch *out);
+
+/* Pairs (token, slot) of a grouped_matmul in order by expert, cut into tiles of `columns`; what grouped_sort
+ * leaves in the workspace: 16 bytes, 16 for each tile, 4 for each pair. grouped.c. */
+typedef struct gpu_sorted {
+    uint64_t offset; /* in the workspace, behind a8 rows of x if they are made there */
+    uint32_t columns;
+    uint64_t tiles; /* at most; those of the pairs without an expert are like another expert's */
+    uint64_t end;   /* of the workspace */
+} gpu_sorted;
+/* False: grouped_sort cannot do so many. */
+bool gpu_sort_pairs(const gpu_device *device, const gpu_variant *variant, const hy_op *op,
+                    uint32_t columns, gpu_sorted *out);
+/* args.extra of grouped_sort and of the products after it; with `sort` the rest of grouped_sort's launch. */
+void gpu_plan_sorted(const gpu_device *device, const hy_op *op, const gpu_sorted *sorted, bool sort,
+                     gpu_launch *out);
+/* Bytes of a grouped_matmul that reads `experts` experts' weights once. */
+double gpu_grouped_bytes(const hy_op *op, double experts);
 
 /* ---- for drivers --------------------------------------------------------------------------------- */
 

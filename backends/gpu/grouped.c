@@ -53,8 +53,7 @@ static uint64_t a8_bytes(const gpu_variant *variant, const hy_op *op) {
                                : 0;
 }
 
-/* `experts` experts' weights read once, and x and out. */
-static double bytes_of(const hy_op *op, double experts) {
+double gpu_grouped_bytes(const hy_op *op, double experts) {
     const hy_tensor *w = weights_of(op);
     const gpu_layout layout = gpu_layout_of((hy_dtype)w->dtype, w->dim[2]);
     return experts * w->dim[1] * layout.row_bytes + (double)hy_tensor_bytes(x_of(op)) +
@@ -82,7 +81,7 @@ static float gemv_cost(const gpu_device *device, const gpu_variant *variant, con
     const double unpack = blocks ? 4 : 12, multiply = !blocks ? 3 : variant->tile[0] ? 2 : 8;
     const double pairs = (double)pairs_of(op);
     const double all = pairs * weights_of(op)->dim[1] * weights_of(op)->dim[2];
-    return gpu_time(device, bytes_of(op, pairs), all * (unpack + multiply),
+    return gpu_time(device, gpu_grouped_bytes(op, pairs), all * (unpack + multiply),
                     1 + rounds(variant, op));
 }
 
@@ -110,20 +109,9 @@ const gpu_family gpu_family_grouped_gemv = {.accepts = gemv_accepts,
 
 /* ---- all pairs of an expert together --------------------------------------------------------------- */
 
-/* Tiles, and what the sort leaves in the workspace: 16 bytes, 16 for each tile, 4 for each pair. */
-typedef struct work {
-    uint64_t offset;  /* in the workspace */
-    uint32_t columns; /* pairs of a tile */
-    uint64_t tiles;   /* at most; those of the pairs without an expert are like another expert's */
-    uint64_t end;     /* of the workspace */
-} work;
-
-static work work_of(const gpu_variant *variant, const hy_op *op) {
+static gpu_sorted sort_of(const gpu_variant *variant, const hy_op *op, uint32_t columns) {
     const uint64_t pairs = pairs_of(op), experts = weights_of(op)->dim[0];
-    uint32_t width = MIN_WIDTH;
-    while (width < MAX_WIDTH && width * GEMM_COLUMNS * experts < pairs)
-        width *= 2;
-    work w = {.offset = a8_bytes(variant, op), .columns = width * GEMM_COLUMNS};
+    gpu_sorted w = {.offset = a8_bytes(variant, op), .columns = columns};
     const uint64_t begun =
         HY_MIN(experts + 1, pairs); /* tiles that need no full tile before them */
     w.tiles = begun + (pairs - begun) / w.columns;
@@ -131,31 +119,58 @@ static work work_of(const gpu_variant *variant, const hy_op *op) {
     return w;
 }
 
+static uint32_t sort_experts(const hy_op *op) {
+    return (uint32_t)hy_align_up((uint64_t)weights_of(op)->dim[0] + 1, EXPERT_STEP);
+}
+
+bool gpu_sort_pairs(const gpu_device *device, const gpu_variant *variant, const hy_op *op,
+                    uint32_t columns, gpu_sorted *out) {
+    *out = sort_of(variant, op, columns);
+    return out->end <= UINT32_MAX &&
+           4 * (uint64_t)sort_experts(op) + SORT_RESERVED <= device->limits.shared_bytes;
+}
+
+void gpu_plan_sorted(const gpu_device *device, const hy_op *op, const gpu_sorted *sorted, bool sort,
+                     gpu_launch *out) {
+    out->args.extra[0] = (uint32_t)sorted->offset;
+    out->args.extra[1] = sorted->columns;
+    out->args.extra[2] = (uint32_t)sorted->tiles;
+    if (!sort) return;
+    out->threads = THREADS;
+    out->constant[0] = sort_experts(op);
+    gpu_grid(device, (uint64_t)weights_of(op)->dim[0] + 1, out);
+}
+
+/* As few columns as hold an expert's share of the pairs. */
+static gpu_sorted work_of(const gpu_variant *variant, const hy_op *op) {
+    const uint64_t pairs = pairs_of(op), experts = weights_of(op)->dim[0];
+    uint32_t width = MIN_WIDTH;
+    while (width < MAX_WIDTH && width * GEMM_COLUMNS * experts < pairs)
+        width *= 2;
+    return sort_of(variant, op, width * GEMM_COLUMNS);
+}
+
 static uint64_t row_tiles(const hy_op *op) {
     const uint32_t glu = op->grouped_matmul.glu ? 2 : 1;
     return hy_div_up(weights_of(op)->dim[1] / glu, GEMM_ROWS / glu);
 }
 
-static uint32_t sort_experts(const hy_op *op) {
-    return (uint32_t)hy_align_up((uint64_t)weights_of(op)->dim[0] + 1, EXPERT_STEP);
-}
-
 static bool gemm_accepts(const gpu_device *device, const gpu_variant *variant, const hy_op *op) {
     if (weights_of(op)->dtype != variant->dtype) return false;
-    const work w = work_of(variant, op);
-    return w.end <= UINT32_MAX && w.tiles * row_tiles(op) <= UINT32_MAX &&
-           4 * (uint64_t)sort_experts(op) + SORT_RESERVED <= device->limits.shared_bytes;
+    gpu_sorted w;
+    return gpu_sort_pairs(device, variant, op, work_of(variant, op).columns, &w) &&
+           w.tiles * row_tiles(op) <= UINT32_MAX;
 }
 
 /* Tiles are computed whole; weights are read again by each tile, mostly from a cache. */
 static float gemm_cost(const gpu_device *device, const gpu_variant *variant, const hy_op *op) {
     const bool blocks = quantized(variant);
     const double unpack = blocks ? 4 : 6, multiply = !blocks ? 2.5 : variant->tile[0] ? 1 : 3.5;
-    const work w = work_of(variant, op);
+    const gpu_sorted w = work_of(variant, op);
     const double experts = (double)HY_MIN(pairs_of(op), weights_of(op)->dim[0]);
     const double all = (double)weights_of(op)->dim[1] * weights_of(op)->dim[2] * (double)w.tiles;
-    return gpu_time(device, 1.25 * bytes_of(op, experts), all * (unpack + multiply * w.columns),
-                    2 + rounds(variant, op));
+    return gpu_time(device, 1.25 * gpu_grouped_bytes(op, experts),
+                    all * (unpack + multiply * w.columns), 2 + rounds(variant, op));
 }
 
 static uint64_t gemm_workspace(const gpu_device *device, const gpu_variant *variant,
@@ -171,18 +186,13 @@ static void gemm_plan(const gpu_device *device, const gpu_variant *variant, cons
         return;
     }
     if (quantized(variant)) gpu_use_quantized(op, out);
-    const work w = work_of(variant, op);
+    const gpu_sorted w = work_of(variant, op);
+    const bool sort = phase == (quantized(variant) ? 1u : 0u);
+    gpu_plan_sorted(device, op, &w, sort, out);
+    if (sort) return;
     out->threads = THREADS;
-    out->args.extra[0] = (uint32_t)w.offset;
-    out->args.extra[1] = w.columns;
-    out->args.extra[2] = (uint32_t)w.tiles;
-    if (phase == (quantized(variant) ? 1u : 0u)) {
-        out->constant[0] = sort_experts(op);
-        gpu_grid(device, (uint64_t)weights_of(op)->dim[0] + 1, out);
-    } else {
-        out->constant[0] = w.columns / GEMM_COLUMNS;
-        gpu_grid(device, w.tiles * row_tiles(op), out);
-    }
+    out->constant[0] = w.columns / GEMM_COLUMNS;
+    gpu_grid(device, w.tiles * row_tiles(op), out);
 }
 
 const gpu_family gpu_family_grouped_gemm = {.accepts = gemm_accepts,

@@ -5,9 +5,9 @@
 
 #define HY_DEVICE static __attribute__((device, always_inline)) inline
 #define HY_ENTRY(name, threads)                                                                    \
-    extern "C" __attribute__((global, visibility("protected"),                                     \
-                              amdgpu_flat_work_group_size(1, threads))) void                       \
-    simt_##name(const hy_args args)
+    extern "C" __attribute__((                                                                     \
+        global, visibility("protected"),                                                           \
+        amdgpu_flat_work_group_size(1, threads))) void simt_##name(const hy_args args)
 #define HY_SHARED __attribute__((shared))
 #define HY_UNROLL _Pragma("clang loop unroll(full)")
 #define HY_NO_UNROLL _Pragma("clang loop unroll(disable)")
@@ -179,21 +179,19 @@ HY_DEVICE u32 hy_tile_column(u32 i) {
 }
 HY_DEVICE void hy_load_a(hy_tile_a &a, const void *p, u32 pitch) {
     const u32 *row = (const u32 *)((const u8 *)p + hy_lane() % 16u * pitch + hy_tile_byte());
-    HY_UNROLL for (u32 h = 0; h < 2; h++)
-        HY_UNROLL for (u32 i = 0; i < HY_TILE_WORDS; i++)
-            a.r[h * HY_TILE_WORDS + i] = row[4u * h + i];
+    HY_UNROLL for (u32 h = 0; h < 2; h++) HY_UNROLL for (u32 i = 0; i < HY_TILE_WORDS; i++)
+        a.r[h * HY_TILE_WORDS + i] = row[4u * h + i];
 }
 HY_DEVICE void hy_load_b(hy_tile_b &b, const void *p, u32 pitch) {
     hy_load_a(b, p, pitch);
 }
 HY_DEVICE void hy_load_b_turned(hy_tile_b &b, const void *p, u32 pitch) {
     const u8 *column = (const u8 *)p + hy_lane() % 16u * 2u;
-    HY_UNROLL for (u32 h = 0; h < 2; h++)
-        HY_UNROLL for (u32 i = 0; i < HY_TILE_WORDS; i++) {
-            const u32 k = (16u * h + hy_tile_byte() + 4u * i) / 2u;
-            b.r[h * HY_TILE_WORDS + i] = *(const u16 *)(column + k * pitch) |
-                                         (u32) * (const u16 *)(column + (k + 1u) * pitch) << 16;
-        }
+    HY_UNROLL for (u32 h = 0; h < 2; h++) HY_UNROLL for (u32 i = 0; i < HY_TILE_WORDS; i++) {
+        const u32 k = (16u * h + hy_tile_byte() + 4u * i) / 2u;
+        b.r[h * HY_TILE_WORDS + i] = *(const u16 *)(column + k * pitch) |
+                                     (u32) * (const u16 *)(column + (k + 1u) * pitch) << 16;
+    }
 }
 
 HY_DEVICE void hy_mma8_half(hy_tile_i32 &c, const hy_tile_a &a, const hy_tile_b &b, u32 h) {
@@ -204,8 +202,7 @@ HY_DEVICE void hy_mma8_half(hy_tile_i32 &c, const hy_tile_a &a, const hy_tile_b 
 #else
     v = __builtin_amdgcn_mfma_i32_16x16x16i8((int)a.r[h], (int)b.r[h], v, 0, 0, 0);
 #endif
-    HY_UNROLL for (u32 i = 0; i < HY_TILE_SUMS; i++)
-        c.v[i] = v[i];
+    HY_UNROLL for (u32 i = 0; i < HY_TILE_SUMS; i++) c.v[i] = v[i];
 #elif defined(HY_WMMA)
     const u32 *x = a.r + h * HY_TILE_WORDS, *y = b.r + h * HY_TILE_WORDS;
     hy_vi8 v = __builtin_bit_cast(hy_vi8, c);

@@ -125,8 +125,8 @@ HY_DEVICE f32x4 hy_load4(u32 dtype, const u8 *row, u32 i, u32 columns) {
         return hy_halves4(dtype, ((const u32x2 *)row)[i / 4u]);
     }
     float v[4];
-    HY_UNROLL for (u32 j = 0; j < 4u; j++)
-        v[j] = i + j < columns ? hy_load(dtype, row, i + j) : 0.0f;
+    HY_UNROLL for (u32 j = 0; j < 4u; j++) v[j] =
+        i + j < columns ? hy_load(dtype, row, i + j) : 0.0f;
     const f32x4 out = {v[0], v[1], v[2], v[3]};
     return out;
 }
@@ -146,8 +146,7 @@ HY_DEVICE void hy_store4(u32 dtype, u8 *row, u32 i, u32 columns, f32x4 v) {
         return;
     }
     const float x[4] = {v.x, v.y, v.z, v.w};
-    HY_UNROLL for (u32 j = 0; j < 4u; j++)
-        if (i + j < columns) hy_store(dtype, row, i + j, x[j]);
+    HY_UNROLL for (u32 j = 0; j < 4u; j++) if (i + j < columns) hy_store(dtype, row, i + j, x[j]);
 }
 
 #endif

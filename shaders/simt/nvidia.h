@@ -228,11 +228,11 @@ HY_DEVICE void hy_mma16(hy_tile_f32 &c, const hy_tile_a &a, const hy_tile_b &b) 
             : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[2 * h]),
               "r"(b.r[2 * h + 1]));
 #else
-        HY_UNROLL for (u32 k = 0; k < 2; k++)
-            asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
-                "{%0, %1, %2, %3};"
-                : "+f"(v[0]), "+f"(v[1]), "+f"(v[2]), "+f"(v[3])
-                : "r"(a.r[2 * k]), "r"(a.r[2 * k + 1]), "r"(b.r[2 * h + k]));
+        HY_UNROLL for (u32 k = 0; k < 2; k++) asm(
+            "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
+            "{%0, %1, %2, %3};" : "+f"(v[0]),
+            "+f"(v[1]), "+f"(v[2]), "+f"(v[3]) : "r"(a.r[2 * k]), "r"(a.r[2 * k + 1]),
+            "r"(b.r[2 * h + k]));
 #endif
     }
 }
