@@ -138,6 +138,7 @@ void gpu_plan_sorted(const gpu_device *device, const hy_op *op, const gpu_sorted
     if (!sort) return;
     out->threads = THREADS;
     out->constant[0] = sort_experts(op);
+    out->shared = sort_experts(op) * (uint32_t)sizeof(uint32_t);
     gpu_grid(device, (uint64_t)weights_of(op)->dim[0] + 1, out);
 }
 
@@ -219,6 +220,7 @@ static void route_plan(const gpu_device *device, const gpu_variant *variant, con
     (void)phase;
     out->threads = route_experts(op) <= THREADS ? THREADS / 2 : THREADS;
     out->constant[0] = route_experts(op);
+    out->shared = ROUTE_SHARED * route_experts(op);
     gpu_grid(device, op->operand[HY_TOPK_ROUTE_logits].dim[0], out);
 }
 

@@ -1,7 +1,7 @@
 /* backends/gpu/rope.c: rope_table, rope, kv_write. tile and extra unused.
  *
  * rope, kv_write   32 threads for each (token, head); constant: heads of a workgroup, columns of a head in
- *                  shared memory.
+ *                  shared memory, where 32 sums of squares of each head follow.
  * rope_table       a thread for each (token, frequency). */
 #include "backends/gpu/gpu.h"
 #include "base/num.h"
@@ -38,6 +38,7 @@ static void plan_heads(const gpu_device *device, const hy_op *op, uint64_t items
     out->threads = heads * ROPE_LANES;
     out->constant[0] = heads;
     out->constant[1] = width_of(op);
+    out->shared = heads * (width_of(op) + ROPE_LANES) * (uint32_t)sizeof(float);
     gpu_grid(device, hy_div_up(items, heads), out);
 }
 

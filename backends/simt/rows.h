@@ -4,7 +4,9 @@
 
 #include "backends/simt/families.h"
 #include "backends/simt/rows_misc.h"
+#include "backends/simt/rows_product.h"
+#include "backends/simt/rows_tile.h"
 
-#define SIMT_ROWS(B) SIMT_ROWS_MISC(B)
+#define SIMT_ROWS(B) SIMT_ROWS_MISC(B) SIMT_ROWS_PRODUCT(B) SIMT_ROWS_TILE(B)
 
 #endif

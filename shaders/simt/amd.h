@@ -104,6 +104,16 @@ HY_DEVICE i32 hy_dot4(u32 a, u32 b, i32 c) {
     return __builtin_amdgcn_sdot4((int)a, (int)b, c, false);
 #endif
 }
+/* A selector's byte chooses one of eight bytes. */
+HY_DEVICE u32 hy_lookup_bytes(u32 x, u32 t0, u32 t1, u32 t2, u32 t3) {
+    const u32 index = x & 0x07070707u, mask = (x >> 3 & 0x01010101u) * 0xffu;
+    const u32 a = __builtin_amdgcn_perm(t1, t0, index), b = __builtin_amdgcn_perm(t3, t2, index);
+    return (a & ~mask) | (b & mask);
+}
+HY_DEVICE void hy_lookup16(u32 x, u32 t0, u32 t1, u32 t2, u32 t3, u32 &low, u32 &high) {
+    low = hy_lookup_bytes(x, t0, t1, t2, t3);
+    high = hy_lookup_bytes(x >> 4, t0, t1, t2, t3);
+}
 HY_DEVICE float hy_from_f16(u32 half_) {
     return (float)__builtin_bit_cast(hy_half, (u16)half_);
 }

@@ -105,15 +105,11 @@ HY_DEVICE bool hy_aligned(const void *p, u32 bytes) {
 }
 
 HY_DEVICE f32x4 hy_halves4(u32 dtype, u32x2 w) {
-    f32x4 v;
-    if (dtype == HY_DTYPE_BF16) {
-        v = {hy_float(w.x << 16), hy_float(w.x & 0xffff0000u), hy_float(w.y << 16),
-             hy_float(w.y & 0xffff0000u)};
-    } else {
-        v = {hy_from_f16(w.x & 0xffffu), hy_from_f16(w.x >> 16), hy_from_f16(w.y & 0xffffu),
-             hy_from_f16(w.y >> 16)};
-    }
-    return v;
+    if (dtype == HY_DTYPE_BF16)
+        return {{hy_from_bf16(w.x & 0xffffu), hy_from_bf16(w.x >> 16), hy_from_bf16(w.y & 0xffffu),
+                 hy_from_bf16(w.y >> 16)}};
+    return {{hy_from_f16(w.x & 0xffffu), hy_from_f16(w.x >> 16), hy_from_f16(w.y & 0xffffu),
+             hy_from_f16(w.y >> 16)}};
 }
 
 /* Elements i .. i + 3 of a row, i a multiple of 4; those at or past `columns` are 0 and not read. */
@@ -124,11 +120,10 @@ HY_DEVICE f32x4 hy_load4(u32 dtype, const u8 *row, u32 i, u32 columns) {
     } else if (whole && hy_aligned(row, 8u)) {
         return hy_halves4(dtype, ((const u32x2 *)row)[i / 4u]);
     }
-    float v[4];
-    HY_UNROLL for (u32 j = 0; j < 4u; j++) v[j] =
+    f32x4 v;
+    HY_UNROLL for (u32 j = 0; j < 4u; j++) v.v[j] =
         i + j < columns ? hy_load(dtype, row, i + j) : 0.0f;
-    const f32x4 out = {v[0], v[1], v[2], v[3]};
-    return out;
+    return v;
 }
 
 /* Writes elements i .. i + 3 but those at or past `columns`; i a multiple of 4. */
@@ -140,13 +135,39 @@ HY_DEVICE void hy_store4(u32 dtype, u8 *row, u32 i, u32 columns, f32x4 v) {
             return;
         }
     } else if (whole && hy_aligned(row, 8u)) {
-        const u32x2 w = {hy_half_bits(dtype, v.x) | hy_half_bits(dtype, v.y) << 16,
-                         hy_half_bits(dtype, v.z) | hy_half_bits(dtype, v.w) << 16};
+        const u32x2 w = {hy_half_bits(dtype, v.v[0]) | hy_half_bits(dtype, v.v[1]) << 16,
+                         hy_half_bits(dtype, v.v[2]) | hy_half_bits(dtype, v.v[3]) << 16};
         ((u32x2 *)row)[i / 4u] = w;
         return;
     }
-    const float x[4] = {v.x, v.y, v.z, v.w};
-    HY_UNROLL for (u32 j = 0; j < 4u; j++) if (i + j < columns) hy_store(dtype, row, i + j, x[j]);
+    HY_UNROLL for (u32 j = 0; j < 4u; j++) if (i + j < columns) hy_store(dtype, row, i + j, v.v[j]);
+}
+
+/* The same four elements as bits: rows of one dtype, i32 too. */
+HY_DEVICE void hy_move4(u32 dtype, const u8 *from, u8 *to, u32 i, u32 columns) {
+    const bool whole = i + 4u <= columns;
+    const u32 end = hy_min(i + 4u, columns);
+    if (hy_size(dtype) == 4u) {
+        if (whole && hy_aligned(from, 16u) && hy_aligned(to, 16u)) {
+            ((u32x4 *)to)[i / 4u] = ((const u32x4 *)from)[i / 4u];
+            return;
+        }
+        for (; i < end; i++)
+            ((u32 *)to)[i] = ((const u32 *)from)[i];
+        return;
+    }
+    if (whole && hy_aligned(from, 8u) && hy_aligned(to, 8u)) {
+        ((u32x2 *)to)[i / 4u] = ((const u32x2 *)from)[i / 4u];
+        return;
+    }
+    for (; i < end; i++)
+        ((u16 *)to)[i] = ((const u16 *)from)[i];
+}
+
+/* As stored in `dtype` and read again. */
+HY_DEVICE f32x4 hy_rounded4(u32 dtype, f32x4 v) {
+    HY_UNROLL for (u32 j = 0; j < 4u; j++) v.v[j] = hy_rounded(dtype, v.v[j]);
+    return v;
 }
 
 #endif

@@ -21,8 +21,56 @@
 #define SIMT_FLOAT_FORMATS(DO, X) DO(X, f32) DO(X, f16) DO(X, bf16)
 
 /* Kernels that go along rows. */
-#define SIMT_ENTRIES_ROWS(X) X(elementwise, add)
+#define SIMT_ENTRIES_ROWS(X)                                                                       \
+    X(elementwise, add)                                                                            \
+    X(elementwise, mul)                                                                            \
+    X(elementwise, unary)                                                                          \
+    X(elementwise, glu)                                                                            \
+    X(elementwise, cast)                                                                           \
+    X(elementwise, copy)                                                                           \
+    X(elementwise, gather_rows)                                                                    \
+    X(elementwise, quantize_rows)                                                                  \
+    X(norm, rms_norm)                                                                              \
+    X(norm, layer_norm)                                                                            \
+    X(softmax, softmax)                                                                            \
+    X(topk, topk)                                                                                  \
+    X(topk, argmax)                                                                                \
+    X(rope, rope)                                                                                  \
+    X(rope, rope_table)                                                                            \
+    X(rope, kv_write)                                                                              \
+    X(pack, pack)                                                                                  \
+    X(experts, combine)                                                                            \
+    X(experts, topk_route)                                                                         \
+    X(experts, grouped_sort)                                                                       \
+    X(experts, rows_to_f16)                                                                        \
+    X(float_rows, matmul_float_rows)
 
-#define SIMT_ENTRIES(X) SIMT_ENTRIES_ROWS(X)
+/* Kernels that read weights: of any format, of block formats, of those on matrix tiles. */
+#define SIMT_ENTRIES_ANY(X, f)                                                                     \
+    X(f, embed_##f)                                                                                \
+    X(f, matmul_##f##_gemv1)                                                                       \
+    X(f, matmul_##f##_gemv2)                                                                       \
+    X(f, matmul_##f##_gemv4)                                                                       \
+    X(f, matmul_##f##_gemv8)                                                                       \
+    X(f, matmul_##f##_gemm2)                                                                       \
+    X(f, matmul_##f##_gemm8)                                                                       \
+    X(f, grouped_matmul_##f##_gemv)                                                                \
+    X(f, grouped_matmul_##f##_gemm2)                                                               \
+    X(f, grouped_matmul_##f##_gemm8)
+#define SIMT_ENTRIES_BLOCKS(X, f)                                                                  \
+    SIMT_ENTRIES_ANY(X, f)                                                                         \
+    X(f, matmul_##f##_tile16)                                                                      \
+    X(f, matmul_##f##_tile32)                                                                      \
+    X(f, matmul_##f##_tile128)                                                                     \
+    X(f, matmul_##f##_half)                                                                        \
+    X(f, grouped_matmul_##f##_tile16)                                                              \
+    X(f, grouped_matmul_##f##_tile32)
+
+#define SIMT_ENTRIES(X)                                                                            \
+    SIMT_ENTRIES_ROWS(X)                                                                           \
+    SIMT_BLOCK_FORMATS(SIMT_ENTRIES_BLOCKS, X)                                                     \
+    SIMT_FLOAT_FORMATS(SIMT_ENTRIES_ANY, X)                                                        \
+    X(f16, matmul_f16_half)                                                                        \
+    X(bf16, matmul_bf16_half)
 
 #endif

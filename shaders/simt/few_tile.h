@@ -96,7 +96,7 @@ HY_DEVICE void few_tile_multiply(const few_tile_feed &f, u8 *memory, float *part
     constexpr u32 WIDE = COLUMNS / 16u;
     const u32 warp = hy_thread() / HY_WARP, chunks = (f.blocks + 7u) / 8u;
     u8 *step = memory + warp * 2u * at::bytes, *other = step + at::bytes;
-    hy_weights w[FEW_TILE_ITEMS];
+    hy_weights w[FEW_TILE_ITEMS] = {};
     for (u32 i = hy_thread(); i < COLUMNS * FEW_TILE_PITCH; i += FEW_TILE_THREADS)
         z[i] = 0.0f;
     if (few_tile_first(0u) < f.blocks) {
@@ -127,6 +127,35 @@ HY_DEVICE void few_tile_multiply(const few_tile_feed &f, u8 *memory, float *part
         hy_sync();
         few_tile_add<COLUMNS>(z, part, hy_min(FEW_TILE_WARPS, chunks - done));
         hy_sync();
+    }
+}
+
+template <product_kind KIND, u32 COLUMNS> HY_DEVICE void few_tile_product(const hy_args &args) {
+    HY_SHARED const u8 *x_row[COLUMNS];
+    typedef tile_step<FEW_TILE_ROWS, COLUMNS> at;
+    product_place t;
+    if (!product_place_of<KIND>(args, FEW_TILE_ROWS, COLUMNS, t)) return;
+    for (u32 i = hy_thread(); i < COLUMNS; i += FEW_TILE_THREADS)
+        x_row[i] = t.begin + i < t.end ? product_x<KIND>(args, t.begin + i) : nullptr;
+    hy_sync();
+    const u32 *stride = args.operand[HY_MATMUL_w].stride;
+    few_tile_feed f = {{},
+                       x_row,
+                       hy_address(args, HY_MATMUL_x),
+                       {0u, stride[1], stride[2], stride[3]},
+                       hy_columns(args, HY_MATMUL_x) / 32u};
+    HY_UNROLL for (u32 i = 0; i < FEW_TILE_ITEMS; i++) f.weights[i] =
+        product_weight_row(args, t, FEW_TILE_ROWS, few_tile_item(i) / TILE_SUBS);
+    float *part = (float *)(hy_dynamic() + FEW_TILE_WARPS * 2u * at::bytes);
+    float *z = part + FEW_TILE_WARPS * COLUMNS * FEW_TILE_PITCH;
+    few_tile_multiply<COLUMNS>(f, hy_dynamic(), part, z);
+    const hy_epilogue e = product_epilogue<KIND>(args, t.expert);
+    const u32 half_ = t.glu ? FEW_TILE_ROWS / 2u : 0u;
+    const u32 pairs = t.glu ? FEW_TILE_ROWS / 4u : FEW_TILE_ROWS / 2u;
+    HY_NO_UNROLL for (u32 n = hy_thread(); n < COLUMNS * pairs; n += FEW_TILE_THREADS) {
+        const u32 column = n / pairs, row = n % pairs * 2u;
+        const float *sums = z + column * FEW_TILE_PITCH + row;
+        product_store_pair<KIND>(args, e, t, t.begin + column, row, sums, sums + half_);
     }
 }
 

@@ -155,7 +155,7 @@ HY_DEVICE void half_tile_multiply(const half_tile_feed &f, u8 *memory, half_tile
     half_tile_sums p;
     tile_sums_clear(z);
     tile_sums_clear(p);
-    half_tile_weights w;
+    half_tile_weights w = {};
     half_tile_load(f, 0u, w);
     half_tile_fetch(f, 0u, memory);
     u8 *step = memory, *other = memory + HALF_TILE_STEP_BYTES;
@@ -177,21 +177,21 @@ HY_DEVICE void half_tile_multiply(const half_tile_feed &f, u8 *memory, half_tile
 }
 
 HY_DEVICE void half_tile_product(const hy_args &args) {
-    tile_place t;
-    if (!tile_place_of<HALF_TILE_ROWS, HALF_TILE_COLUMNS>(args, t)) return;
+    product_place t;
+    if (!product_place_of<MATMUL>(args, HALF_TILE_ROWS, HALF_TILE_COLUMNS, t)) return;
     const u32 *stride = args.operand[HY_MATMUL_w].stride;
     const u8 *workspace = (const u8 *)args.workspace;
     const u32 width = args.extra[0];
-    const half_tile_feed f = {tile_weight_row<HALF_TILE_ROWS>(args, t, hy_thread() / 2u),
+    const half_tile_feed f = {product_weight_row(args, t, HALF_TILE_ROWS, hy_thread() / 2u),
                               {0u, stride[1], stride[2], stride[3]},
                               hy_columns(args, HY_MATMUL_x),
-                              workspace + 2u * ((u64)t.column * width),
+                              workspace + 2u * ((u64)t.begin * width),
                               width,
-                              t.columns - t.column};
+                              t.end - t.begin};
     half_tile_sums z;
     half_tile_multiply(f, hy_dynamic(), z);
-    tile_sums_store<HALF_TILE_HIGH, HALF_TILE_WIDE, HALF_TILE_ROWS>(
-        args, t, z, (const float *)(workspace + args.extra[1]), (float *)hy_dynamic());
+    tile_sums_store<HALF_TILE_ROWS>(args, t, z, (const float *)(workspace + args.extra[1]),
+                                    (float *)hy_dynamic());
 }
 
 #endif

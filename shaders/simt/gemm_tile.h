@@ -59,7 +59,7 @@ HY_DEVICE void gemm_tile_multiply(const gemm_tile_feed &f, u8 *memory, gemm_tile
     gemm_tile_sums p;
     tile_sums_clear(z);
     tile_sums_clear(p);
-    hy_weights w;
+    hy_weights w = {};
     gemm_tile_load(f, 0u, w);
     gemm_tile_fetch(f, 0u, memory);
     u8 *step = memory, *other = memory + gemm_tile_step::bytes;
@@ -83,21 +83,20 @@ HY_DEVICE void gemm_tile_multiply(const gemm_tile_feed &f, u8 *memory, gemm_tile
 
 HY_DEVICE void gemm_tile_product(const hy_args &args) {
     HY_SHARED const u8 *x_row[GEMM_TILE_COLUMNS];
-    tile_place t;
-    if (!tile_place_of<GEMM_TILE_ROWS, GEMM_TILE_COLUMNS>(args, t)) return;
+    product_place t;
+    if (!product_place_of<MATMUL>(args, GEMM_TILE_ROWS, GEMM_TILE_COLUMNS, t)) return;
     for (u32 i = hy_thread(); i < GEMM_TILE_COLUMNS; i += GEMM_TILE_THREADS)
-        x_row[i] = t.column + i < t.columns ? hy_row(args, HY_MATMUL_x, t.column + i) : nullptr;
+        x_row[i] = t.begin + i < t.end ? product_x<MATMUL>(args, t.begin + i) : nullptr;
     hy_sync();
     const u32 *stride = args.operand[HY_MATMUL_w].stride;
-    const gemm_tile_feed f = {tile_weight_row<GEMM_TILE_ROWS>(args, t, hy_thread() / TILE_SUBS),
+    const gemm_tile_feed f = {product_weight_row(args, t, GEMM_TILE_ROWS, hy_thread() / TILE_SUBS),
                               x_row,
                               hy_address(args, HY_MATMUL_x),
                               {0u, stride[1], stride[2], stride[3]},
                               hy_columns(args, HY_MATMUL_x) / 32u};
     gemm_tile_sums z;
     gemm_tile_multiply(f, hy_dynamic(), z);
-    tile_sums_store<GEMM_TILE_HIGH, GEMM_TILE_WIDE, GEMM_TILE_ROWS>(args, t, z, nullptr,
-                                                                    (float *)hy_dynamic());
+    tile_sums_store<GEMM_TILE_ROWS>(args, t, z, nullptr, (float *)hy_dynamic());
 }
 
 #endif

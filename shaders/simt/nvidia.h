@@ -68,6 +68,16 @@ HY_DEVICE float hy_exp2_fast(float x) {
 HY_DEVICE i32 hy_dot4(u32 a, u32 b, i32 c) {
     return __dp4a((int)a, (int)b, c);
 }
+/* A selector's nibble chooses one of eight bytes: first by three bits among each half of the table, then by the fourth
+ * among the two. */
+HY_DEVICE void hy_lookup16(u32 x, u32 t0, u32 t1, u32 t2, u32 t3, u32 &low, u32 &high) {
+    const u32 index = x & 0x77777777u, side = 0x32103210u | (x & 0x88888888u) >> 1;
+    const u32 first = __byte_perm(__byte_perm(t0, t1, index), __byte_perm(t2, t3, index), side);
+    const u32 second =
+        __byte_perm(__byte_perm(t0, t1, index >> 16), __byte_perm(t2, t3, index >> 16), side >> 16);
+    low = __byte_perm(first, second, 0x6420u);
+    high = __byte_perm(first, second, 0x7531u);
+}
 HY_DEVICE float hy_from_f16(u32 half_) {
     float x;
     asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"((u16)half_));

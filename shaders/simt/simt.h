@@ -14,6 +14,7 @@
  *   hy_fma hy_sqrt hy_rint hy_floor hy_fabs     one rounding, IEEE 754; so have + - * / (built without contraction)
  *   hy_exp2_fast                within 2 units in the last place or so; differs between devices
  *   hy_dot4(a, b, c)            c + the four products of int8
+ *   hy_lookup16(x, t0, t1, t2, t3, low, high)   bytes of a table of 16 by the low and the high nibbles of x's bytes
  *   hy_from_f16 hy_to_f16       exact; to nearest even. hy_to_f16x2(low, high): two in a word
  *   hy_stream(p)                16 bytes that nobody reads again soon
  *   hy_async8/16(to, from, is)  16 bytes from memory to shared memory, zeros unless `is`, by the time that
@@ -49,7 +50,7 @@ struct alignas(16) u32x4 {
     u32 x, y, z, w;
 };
 struct alignas(16) f32x4 {
-    float x, y, z, w;
+    float v[4];
 };
 
 #if defined(HY_EMULATOR)

@@ -1,5 +1,5 @@
 /* shaders/simt/tile_sums.h: the sums of a workgroup whose warps stand two side by side, the others below each
- * other, each with HIGH x WIDE matrix tiles; which outputs they are, and how they leave it. matmul alone. */
+ * other, each with HIGH x WIDE matrix tiles; and how they leave it. matmul alone. */
 #ifndef HY_SIMT_TILE_SUMS_H
 #define HY_SIMT_TILE_SUMS_H
 
@@ -30,48 +30,17 @@ template <u32 WIDE> HY_DEVICE u32 tile_sums_column() {
     return hy_thread() / HY_WARP % 2u * (16u * WIDE);
 }
 
-/* ---- which outputs ---------------------------------------------------------------------------------- */
-
-struct tile_place {
-    u32 output_; /* the first one */
-    u32 outputs; /* M */
-    u32 column;  /* the first row of x */
-    u32 columns; /* the end of those that there are */
-    bool
-        glu; /* the first half of the rows are gate rows, the second half the up rows of the same outputs */
-};
-
-/* False: there is nothing to do. Tiles of the same weights follow each other. */
-template <u32 ROWS, u32 COLUMNS> HY_DEVICE bool tile_place_of(const hy_args &args, tile_place &t) {
-    const u32 tiles = (args.operand[HY_MATMUL_x].dim[0] + COLUMNS - 1u) / COLUMNS;
-    t.glu = args.word[HY_MATMUL_ATTR_glu] != 0u;
-    t.outputs = hy_columns(args, HY_MATMUL_out);
-    t.output_ = hy_group() / tiles * (t.glu ? ROWS / 2u : ROWS);
-    t.column = hy_group() % tiles * COLUMNS;
-    t.columns = hy_count(args, HY_MATMUL_x);
-    return t.output_ < t.outputs && t.column < t.columns;
-}
-
-/* Row `row` of the tile in the packed weights; NULL: past the last. */
-template <u32 ROWS>
-HY_DEVICE const u8 *tile_weight_row(const hy_args &args, const tile_place &t, u32 row) {
-    const bool up = t.glu && row >= ROWS / 2u;
-    const u32 m = t.output_ + (up ? row - ROWS / 2u : row);
-    if (m >= t.outputs) return nullptr;
-    return product_weights(args, up ? m + t.outputs : m);
-}
-
 /* ---- outputs ---------------------------------------------------------------------------------------- */
 
 /* Stores z, each column multiplied by its row's scale if there are such. 32 columns at a time go through shared
  * memory, [32][ROWS + 4], so that neighbouring threads write neighbouring outputs. All threads call together. */
-template <u32 HIGH, u32 WIDE, u32 ROWS>
-HY_DEVICE void tile_sums_store(const hy_args &args, const tile_place &t,
+template <u32 ROWS, u32 HIGH, u32 WIDE>
+HY_DEVICE void tile_sums_store(const hy_args &args, const product_place &t,
                                const tile_sums<HIGH, WIDE> &z, const float *scales, float *stage) {
     constexpr u32 pitch = ROWS + 4u;
     const u32 half_ = t.glu ? ROWS / 2u : 0u, pairs = t.glu ? ROWS / 4u : ROWS / 2u;
     const u32 first = tile_sums_row<HIGH>(), side = hy_thread() / HY_WARP % 2u;
-    const hy_epilogue e = product_epilogue(args);
+    const hy_epilogue e = product_epilogue<MATMUL>(args, 0u);
     HY_UNROLL for (u32 j = 0; j < WIDE; j++) {
         hy_sync();
         HY_UNROLL for (u32 i = 0; i < HIGH; i++) HY_UNROLL for (u32 s = 0; s < HY_TILE_SUMS; s++)
@@ -80,12 +49,13 @@ HY_DEVICE void tile_sums_store(const hy_args &args, const tile_place &t,
         hy_sync();
         HY_NO_UNROLL for (u32 n = hy_thread(); n < 32u * pairs; n += hy_threads()) {
             const u32 column = n / pairs, row = n % pairs * 2u;
-            const u32 x = t.column + column / 16u * (16u * WIDE) + 16u * j + column % 16u;
-            if (x >= t.columns || t.output_ + row >= t.outputs) continue;
+            const u32 x = t.begin + column / 16u * (16u * WIDE) + 16u * j + column % 16u;
+            if (x >= t.end) continue;
             const float *from = stage + column * pitch + row;
             const float scale = scales ? scales[x] : 1.0f;
-            product_store_pair(args, e, x, t.output_ + row, from[0] * scale, from[1] * scale,
-                               from[half_] * scale, from[half_ + 1u] * scale);
+            const float sums[2] = {from[0] * scale, from[1] * scale};
+            const float ups[2] = {from[half_] * scale, from[half_ + 1u] * scale};
+            product_store_pair<MATMUL>(args, e, t, x, row, sums, ups);
         }
     }
 }

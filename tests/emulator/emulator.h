@@ -142,6 +142,15 @@ HY_DEVICE i32 hy_dot4(u32 a, u32 b, i32 c) {
         c += (i32)(int8_t)(a >> i) * (i32)(int8_t)(b >> i);
     return c;
 }
+HY_DEVICE void hy_lookup16(u32 x, u32 t0, u32 t1, u32 t2, u32 t3, u32 &low, u32 &high) {
+    const u32 table[4] = {t0, t1, t2, t3};
+    low = high = 0;
+    for (u32 i = 0; i < 32u; i += 8u) {
+        const u32 l = x >> i & 15u, h = x >> (i + 4u) & 15u;
+        low |= (table[l / 4u] >> l % 4u * 8u & 0xffu) << i;
+        high |= (table[h / 4u] >> h % 4u * 8u & 0xffu) << i;
+    }
+}
 HY_DEVICE float hy_from_f16(u32 half_) {
     const u32 sign = (half_ & 0x8000u) << 16, exponent = half_ >> 10 & 31u;
     const u32 fraction = half_ & 0x3ffu;
