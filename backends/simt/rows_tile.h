@@ -21,7 +21,7 @@
 #define SIMT_HALF(B, DTYPE, text)                                                                  \
     {.name = B ".matmul." text ".half", .kind = HY_OP_MATMUL, .dtype = HY_DTYPE_##DTYPE,           \
      .family = &simt_family_half, .entry = {"rows_to_f16", "matmul." text ".half"},                \
-     .flags = SIMT_TILE_FLAGS, .rounded = HY_DTYPE_F16, .order = 2, .accuracy = 16,                \
+     .flags = SIMT_TILE_FLAGS, .rounded = HY_DTYPE_F16, .order = 2, .accuracy = 32,                \
      .in_place = 1u << HY_MATMUL_residual, .needs = GPU_TILES},
 #define SIMT_TILES(B, DTYPE, text)                                                                 \
     SIMT_TILE(B, DTYPE, text, 16)                                                                  \

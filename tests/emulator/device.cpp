@@ -14,7 +14,7 @@ emulator_state_of emulator_state;
 namespace {
 
 enum {
-    PLAIN_SHARED = 48 << 10,
+    PLAIN_SHARED = (HY_EMULATOR_WARP == 64 ? 64 : 48) << 10,
     MOST_SHARED = (HY_EMULATOR_WARP == 64 ? 64 : 99) << 10,
     ALIGN = 256,
     FRESH = 0xcd
