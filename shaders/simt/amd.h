@@ -204,6 +204,9 @@ HY_DEVICE void hy_load_b_turned(hy_tile_b &b, const void *p, u32 pitch) {
     }
 }
 
+HY_DEVICE void hy_fill_b(hy_tile_b &b, u32 word) {
+    HY_UNROLL for (u32 i = 0; i < 2u * HY_TILE_WORDS; i++) b.r[i] = word;
+}
 HY_DEVICE void hy_mma8_half(hy_tile_i32 &c, const hy_tile_a &a, const hy_tile_b &b, u32 h) {
 #if defined(HY_MFMA)
     hy_vi4 v = {c.v[0], c.v[1], c.v[2], c.v[3]};

@@ -45,6 +45,21 @@
     X(experts, rows_to_f16)                                                                        \
     X(float_rows, matmul_float_rows)
 
+#define SIMT_ENTRIES_ATTENTION(X)                                                                  \
+    X(attention, attention_rows1)                                                                  \
+    X(attention, attention_rows2)                                                                  \
+    X(attention, attention_rows5)                                                                  \
+    X(attention, attention_split1)                                                                 \
+    X(attention, attention_split2)                                                                 \
+    X(attention, attention_split5)                                                                 \
+    X(attention, attention_join)                                                                   \
+    X(attention_tile, attention_tile64)                                                            \
+    X(attention_tile, attention_tile128)                                                           \
+    X(attention_tile, attention_tile256)                                                           \
+    X(attention_tile, attention_tile_split64)                                                      \
+    X(attention_tile, attention_tile_split128)                                                     \
+    X(attention_tile, attention_tile_split256)
+
 /* Kernels that read weights: of any format, of block formats, of those on matrix tiles. */
 #define SIMT_ENTRIES_ANY(X, f)                                                                     \
     X(f, embed_##f)                                                                                \
@@ -68,6 +83,7 @@
 
 #define SIMT_ENTRIES(X)                                                                            \
     SIMT_ENTRIES_ROWS(X)                                                                           \
+    SIMT_ENTRIES_ATTENTION(X)                                                                      \
     SIMT_BLOCK_FORMATS(SIMT_ENTRIES_BLOCKS, X)                                                     \
     SIMT_FLOAT_FORMATS(SIMT_ENTRIES_ANY, X)                                                        \
     X(f16, matmul_f16_half)                                                                        \

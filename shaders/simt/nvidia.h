@@ -193,6 +193,10 @@ HY_DEVICE void hy_load_b_turned(hy_tile_b &b, const void *p, u32 pitch) {
                  : "memory");
 }
 
+HY_DEVICE void hy_fill_b(hy_tile_b &b, u32 word) {
+    HY_UNROLL for (u32 i = 0; i < 4u; i++) b.r[i] = word;
+}
+
 /* c: the four sums of one half of the columns. */
 HY_DEVICE void hy_mma8_k16(i32 *c, u32 a0, u32 a1, u32 b) {
 #if __CUDA_ARCH__ >= 800

@@ -29,6 +29,7 @@
  *   hy_load_a(a, p, pitch)      from shared memory: row r is 32 bytes at p + r * pitch, both multiples of 16
  *   hy_load_b(b, p, pitch)      column n is 32 bytes at p + n * pitch
  *   hy_load_b_turned(b, p, pitch)   f16: element (k, n) is at p + k * pitch + 2 n
+ *   hy_fill_b(b, word)          every four bytes of B
  *   hy_tile_i32, hy_tile_f32    sums: v[HY_TILE_SUMS] of each thread; number i is at hy_tile_row(i), hy_tile_column(i)
  *   hy_mma8(sums, a, b)         int8, 32 products; hy_mma8_half(sums, a, b, h) the first or last 16 of them
  *   hy_mma16(sums, a, b)        f16, 16 products; their order depends on the device alone */

@@ -241,6 +241,11 @@ HY_DEVICE void hy_load_b_turned(hy_tile_b &b, const void *p, u32 pitch, HY_SITE(
         memcpy(b.bytes + 2u * k, (const u8 *)p + k * pitch + 2u * (hy_lane() % 16u), 2);
 }
 
+HY_DEVICE void hy_fill_b(hy_tile_b &b, u32 word) {
+    for (u32 i = 0; i < 32u; i += 4u)
+        memcpy(b.bytes + i, &word, 4);
+}
+
 /* Gives this thread's fragments to the warp; returns the parity under which all of them are found. */
 HY_DEVICE u32 hy_tile_meet(const hy_tile_a &a, const hy_tile_b &b, const hy_site &site) {
     hy_warp &w = *hy_self->warp;
