@@ -80,7 +80,7 @@ typedef struct cli_engine {
     const char *model_path, *device, *kv_type, *numerics, *isa, *trace_path;
     uint32_t context, threads, batch, micro_batch, max_rows, max_sequences;
     const char *cpu_mask;
-    bool validate, fallback, no_prefix_cache, verbose;
+    bool validate, fallback, no_prefix_cache, no_graphs, verbose;
     hy_instance *instance;
     hy_model *model;
     hy_engine *engine;

@@ -26,6 +26,8 @@ const cli_option *cli_engine_options(cli_engine *e) {
          "pin CPU threads: mask (0xff) or list (0-3,8)"},
         {"--fallback", CLI_FLAG, &e->fallback, NULL, "ops a device lacks may run on another"},
         {"--no-prefix-cache", CLI_FLAG, &e->no_prefix_cache, NULL, "compute equal prefixes again"},
+        {"--no-graphs", CLI_FLAG, &e->no_graphs, NULL,
+         "CUDA, HIP: launch kernels one by one, no graphs"},
         {"--validate", CLI_FLAG, &e->validate, NULL, "check every call to the backend (slower)"},
         {"--trace", CLI_TEXT, &e->trace_path, "FILE", "write a Chrome trace of every op (slower)"},
         {"-v, --verbose", CLI_FLAG, &e->verbose, NULL, "log what is chosen and why"},
@@ -91,7 +93,7 @@ bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_param
                              .numerics = fast ? HY_NUMERICS_FAST : HY_NUMERICS_INVARIANT,
                              .cpus = e->cpu_mask, .isa = e->isa, .fallback = e->fallback,
                              .validate = e->validate, .trace = e->trace_path != NULL,
-                             .no_prefix_cache = e->no_prefix_cache);
+                             .no_prefix_cache = e->no_prefix_cache, .no_graphs = e->no_graphs);
     return true;
 }
 

@@ -12,11 +12,12 @@
 typedef struct verify {
     const char *device, *op, *kernel, *isa, *cpus, *cases, *type, *shape;
     uint32_t threads;
-    bool quick, verbose, json, table, bench;
+    bool quick, verbose, json, table, bench, no_graphs;
 } verify;
 
 static int open_device(const verify *v, hy_device **out) {
-    hy_device_params params = {.threads = v->threads, .cpus = v->cpus, .isa = v->isa};
+    hy_device_params params = {
+        .threads = v->threads, .cpus = v->cpus, .isa = v->isa, .no_graphs = v->no_graphs};
     hy_device *inner;
     if (hy_device_open(v->device, &params, &inner) != HY_OK) return cli_status("verify");
     if (hy_validate_open(inner, out) != HY_OK) {
@@ -103,6 +104,8 @@ static int verify_main(int argc, char **argv) {
         {"--isa", CLI_TEXT, &v.isa, "NAME", "highest CPU instruction set to use"},
         {"-t, --threads", CLI_U32, &v.threads, "N", "CPU threads (default: fast physical cores)"},
         {"--cpu-mask", CLI_TEXT, &v.cpus, "CPUS", "pin CPU threads: mask (0xff) or list (0-3,8)"},
+        {"--no-graphs", CLI_FLAG, &v.no_graphs, NULL,
+         "CUDA, HIP: launch kernels one by one, no graphs"},
         {"--cases", CLI_TEXT, &v.cases, "DIR", "ONNX node cases (.safetensors) instead"},
         {"--bench", CLI_FLAG, &v.bench, NULL,
          "instead measure speed, as a share of the machine's peaks"},

@@ -113,7 +113,8 @@ static hy_status open_one(hy_setup *setup, char *spec) {
                                       .cpus = setup->params.cpus       ? setup->params.cpus
                                               : setup->params.cpu_mask ? mask
                                                                        : NULL,
-                                      .isa = setup->params.isa};
+                                      .isa = setup->params.isa,
+                                      .no_graphs = setup->params.no_graphs != 0};
     const uint32_t d = setup->devices;
     char *budget = strchr(spec, '=');
     if (budget) {

@@ -47,11 +47,10 @@ int attribute_of(int attribute) {
     }
 
 CUDA(cuInit, (unsigned), true, { return EMU_OK; })
-CUDA(cuDriverGetVersion, (int *version), true,
-     {
-         *version = DRIVER_VERSION;
-         return EMU_OK;
-     })
+CUDA(cuDriverGetVersion, (int *version), true, {
+    *version = DRIVER_VERSION;
+    return EMU_OK;
+})
 EMU_EXPORT int cuGetErrorName(int code, const char **out) {
     static char name[64];
     const char *text = emu_error_name(code);
@@ -84,11 +83,10 @@ CUDA(cuDeviceTotalMem_v2, (size_t * bytes, int), true, {
     *bytes = EMU_MEMORY;
     return EMU_OK;
 })
-CUDA(cuDevicePrimaryCtxRetain, (void **context, int), false,
-     {
-         *context = (void *)&attribute_of;
-         return emu_retain(1);
-     })
+CUDA(cuDevicePrimaryCtxRetain, (void **context, int), false, {
+    *context = (void *)&attribute_of;
+    return emu_retain(1);
+})
 EMU_EXPORT int cuDevicePrimaryCtxRelease_v2(int) {
     const emu_guard inside;
     return emu_retain(-1);

@@ -24,11 +24,10 @@ HIP(hipDriverGetVersion, (int *version), true, {
     *version = VERSION;
     return EMU_OK;
 })
-HIP(hipRuntimeGetVersion, (int *version), true,
-    {
-        *version = VERSION;
-        return EMU_OK;
-    })
+HIP(hipRuntimeGetVersion, (int *version), true, {
+    *version = VERSION;
+    return EMU_OK;
+})
 EMU_EXPORT const char *hipGetErrorName(int code) {
     static char name[64];
     const char *text = emu_error_name(code);

@@ -15,16 +15,12 @@
 #include "backends/vulkan/vulkan.h"
 #include "base/log.h"
 #include "halyard/halyard.h"
+#include "tests/gpu/job.h"
 #include "tests/unit/count_alloc.h"
-#include "tests/unit/op_build.h"
 #include "tests/unit/tiny_model.h"
 #include "tests/vulkan/shim.h"
 
 static vulkan_shim_state *shim;
-
-static void ok(hy_status status) {
-    if (status != HY_OK) fail_msg("%s: %s", hy_status_name(status), hy_error_text());
-}
 
 static void clear_faults(void) {
     shim->fail_at = 0;
@@ -32,76 +28,6 @@ static void clear_faults(void) {
     shim->lost = shim->hang = false;
     shim->no_addresses = shim->no_driver = false;
     shim->max_allocation = 0;
-}
-
-/* ---- one small job on the HAL -------------------------------------------------------------------- */
-
-typedef struct job {
-    hy_device *device;
-    hy_buffer *operands, *counters;
-    hy_cmd *cmd;
-    hy_timeline *timeline;
-} job;
-
-static void end_job(job *j) {
-    hy_timeline_free(j->timeline);
-    hy_cmd_free(j->cmd);
-    hy_buffer_free(j->operands);
-    hy_buffer_free(j->counters);
-    hy_device_close(j->device);
-}
-
-static hy_op add_op(void) {
-    const uint32_t dim[2] = {4, 64};
-    hy_op op;
-    memset(&op, 0, sizeof op);
-    op.kind = HY_OP_ADD;
-    op.operand[HY_ADD_a] = op.operand[HY_ADD_b] = hy_tensor_of(HY_DTYPE_F32, 2, dim, HY_COUNTER_T);
-    ok(hy_op_infer(&op));
-    return op;
-}
-
-/* 1 + 2 on the device, read back: every kind of call that a model makes. */
-static hy_status run_job(job *j, float *out) {
-    const hy_op op = add_op();
-    const uint64_t bytes = 4 * 64 * sizeof(float);
-    const uint32_t counters[HY_COUNTER_COUNT] = {[HY_COUNTER_T] = 4};
-    float values[2 * 4 * 64];
-    hy_kernel kernel[HY_MAX_CANDIDATES];
-    uint32_t count;
-    for (int i = 0; i < 4 * 64; i++) {
-        values[i] = 1;
-        values[4 * 64 + i] = 2;
-    }
-    HY_TRY(hy_device_open("vulkan:0", NULL, &j->device));
-    const hy_backend *b = j->device->backend;
-    HY_TRY(b->buffer_new(j->device, HY_HEAP_DEVICE, 3 * bytes, &j->operands));
-    HY_TRY(b->buffer_new(j->device, HY_HEAP_HOST, sizeof counters, &j->counters));
-    memcpy(j->counters->host, counters, sizeof counters);
-    HY_TRY(b->write(j->operands, 0, values, sizeof values));
-    HY_TRY(b->candidates(j->device, &op, kernel, &count));
-    assert_true(count > 0);
-    const hy_view views[HY_MAX_OPERANDS] = {
-        {j->operands, 0, bytes}, {j->operands, bytes, bytes}, {j->operands, 2 * bytes, bytes}};
-    HY_TRY(b->cmd_new(j->device, hy_view_of(j->counters), &j->cmd));
-    HY_TRY(b->cmd_op(j->cmd, &op, kernel, views, (hy_view){0}));
-    HY_TRY(b->cmd_barrier(j->cmd));
-    HY_TRY(b->cmd_copy(j->cmd, views[0], views[2]));
-    HY_TRY(b->cmd_seal(j->cmd));
-    HY_TRY(b->timeline_new(j->device, &j->timeline));
-    HY_TRY(b->submit(j->device, j->cmd, j->timeline, 1));
-    HY_TRY(b->timeline_wait(j->timeline, 1, UINT64_MAX));
-    return b->read(j->operands, 0, out, sizeof *out);
-}
-
-static hy_status whole_job(float *out) {
-    job j = {0};
-    const hy_status status = run_job(&j, out);
-    char text[512];
-    snprintf(text, sizeof text, "%s", status == HY_OK ? "" : hy_error_text());
-    end_job(&j);
-    if (status != HY_OK) return hy_fail(status, "%s", text);
-    return HY_OK;
 }
 
 /* Every call that can fail does so once, with one error. */
@@ -112,7 +38,7 @@ static void sweep(VkResult failure, hy_status wanted) {
         clear_faults();
         shim->failure = failure;
         shim->fail_at = at;
-        const hy_status status = whole_job(&out);
+        const hy_status status = job_whole("vulkan:0", NULL, &out);
         const bool reached = shim->fail_at == 0;
         clear_faults();
         assert_int_equal(shim->alive, 0);
@@ -148,7 +74,7 @@ static void test_pipeline_fails(void **state) {
     shim->failure = VK_ERROR_INITIALIZATION_FAILED;
     shim->fail_only = "vkCreateComputePipelines";
     shim->fail_at = 1;
-    assert_int_equal(whole_job(&out), HY_E_DEVICE);
+    assert_int_equal(job_whole("vulkan:0", NULL, &out), HY_E_DEVICE);
     assert_non_null(strstr(hy_error_text(), "vulkan.add"));
     assert_non_null(strstr(hy_error_text(), "VK_ERROR_INITIALIZATION_FAILED"));
     assert_int_equal(shim->alive, 0);
@@ -164,7 +90,7 @@ static void test_no_addresses(void **state) {
     (void)state;
     clear_faults();
     shim->no_addresses = true;
-    ok(hy_backend_by_name("vulkan")->devices(&info, 1, &count));
+    job_ok(hy_backend_by_name("vulkan")->devices(&info, 1, &count));
     assert_true(count > 0);
     assert_non_null(strstr(info.detail, "bufferDeviceAddress"));
     assert_int_equal(hy_device_open("vulkan:0", NULL, &device), HY_E_UNSUPPORTED);
@@ -194,7 +120,7 @@ static void test_loss_is_sticky(void **state) {
     uint64_t value;
     (void)state;
     clear_faults();
-    ok(run_job(&j, &out));
+    job_ok(job_run(&j, "vulkan:0", NULL, &out));
     shim->failure = VK_ERROR_DEVICE_LOST;
     shim->fail_only = "vkQueueSubmit";
     shim->fail_at = 1;
@@ -206,7 +132,7 @@ static void test_loss_is_sticky(void **state) {
     assert_int_equal(b->timeline_value(j.timeline, &value), HY_E_DEVICE);
     assert_int_equal(b->read(j.operands, 0, &out, sizeof out), HY_E_DEVICE);
     assert_int_equal(b->write(j.operands, 0, &out, sizeof out), HY_E_DEVICE);
-    end_job(&j);
+    job_end(&j);
     assert_int_equal(shim->alive, 0);
 }
 
@@ -216,15 +142,15 @@ static void test_hang(void **state) {
     float out;
     (void)state;
     clear_faults();
-    ok(run_job(&j, &out));
+    job_ok(job_run(&j, "vulkan:0", NULL, &out));
     const hy_backend *b = j.device->backend;
     shim->hang = true;
-    ok(b->submit(j.device, j.cmd, j.timeline, 2));
+    job_ok(b->submit(j.device, j.cmd, j.timeline, 2));
     assert_int_equal(b->timeline_wait(j.timeline, 2, 1000), HY_E_TIMEOUT);
     ((vulkan_device *)j.device)->patience_us = 200000;
     assert_int_equal(b->timeline_wait(j.timeline, 2, UINT64_MAX), HY_E_DEVICE);
     assert_non_null(strstr(hy_error_text(), "no answer"));
-    end_job(&j);
+    job_end(&j);
     clear_faults();
     assert_int_equal(shim->alive, 0);
 }
@@ -235,11 +161,11 @@ static void test_late_signal(void **state) {
     float out;
     (void)state;
     clear_faults();
-    ok(run_job(&j, &out));
+    job_ok(job_run(&j, "vulkan:0", NULL, &out));
     shim->late = true;
     shim->early = 0;
-    ok(j.device->backend->submit(j.device, j.cmd, j.timeline, 2));
-    end_job(&j);
+    job_ok(j.device->backend->submit(j.device, j.cmd, j.timeline, 2));
+    job_end(&j);
     assert_int_equal(shim->early, 0);
     assert_int_equal(shim->alive, 0);
     shim->late = false;
@@ -253,9 +179,9 @@ static hy_model *model;
 static int open_model(void **state) {
     const char *path = tiny_model_path("vulkan");
     (void)state;
-    ok(hy_instance_new(NULL, &instance));
+    job_ok(hy_instance_new(NULL, &instance));
     tiny_model_write(path, &(tiny_model){0});
-    ok(hy_model_open(instance, path, NULL, &model));
+    job_ok(hy_model_open(instance, path, NULL, &model));
     unlink(path);
     return 0;
 }
@@ -267,17 +193,6 @@ static int close_model(void **state) {
     return 0;
 }
 
-/* Adds `count` tokens and steps until nothing is left to do. */
-static void decode(hy_engine *engine, hy_sequence *sequence, uint32_t count) {
-    const int32_t id = 7;
-    for (uint32_t i = 0; i < count; i++) {
-        const float *logits;
-        ok(hy_sequence_add(sequence, &id, 1, 0));
-        ok(hy_engine_step(engine, NULL, NULL));
-        ok(hy_sequence_logits(sequence, &logits));
-    }
-}
-
 /* A decode step replays: no vkCmd*, one submission, no heap allocation of ours (drivers do as they like). */
 static void test_decode_replays(void **state) {
     enum { STEPS = 40 };
@@ -287,12 +202,12 @@ static void test_decode_replays(void **state) {
     clear_faults();
     shim->enter = hy_count_alloc_pause;
     shim->leave = hy_count_alloc_resume;
-    ok(hy_engine_new(model, hy_engine_params(.device = "vulkan:0", .max_batch = 4), &engine));
-    ok(hy_sequence_new(engine, &sequence));
-    decode(engine, sequence, 70); /* over a page's end */
+    job_ok(hy_engine_new(model, hy_engine_params(.device = "vulkan:0", .max_batch = 4), &engine));
+    job_ok(hy_sequence_new(engine, &sequence));
+    job_decode(engine, sequence, 70); /* over a page's end */
     const uint64_t commands = shim->commands, submits = shim->submits;
     const uint64_t allocations = hy_count_alloc_own();
-    decode(engine, sequence, STEPS);
+    job_decode(engine, sequence, STEPS);
     print_message("%d steps: %d vkCmd calls, %d submissions, %d allocations\n", STEPS,
                   (int)(shim->commands - commands), (int)(shim->submits - submits),
                   (int)(hy_count_alloc_own() - allocations));
@@ -341,11 +256,11 @@ static void test_engine_loss(void **state) {
     const int32_t id = 7;
     (void)state;
     clear_faults();
-    ok(hy_engine_new(model, hy_engine_params(.device = "vulkan:0", .max_batch = 1), &engine));
-    ok(hy_sequence_new(engine, &sequence));
-    decode(engine, sequence, 3);
+    job_ok(hy_engine_new(model, hy_engine_params(.device = "vulkan:0", .max_batch = 1), &engine));
+    job_ok(hy_sequence_new(engine, &sequence));
+    job_decode(engine, sequence, 3);
     shim->lost = true;
-    ok(hy_sequence_add(sequence, &id, 1, 0));
+    job_ok(hy_sequence_add(sequence, &id, 1, 0));
     assert_int_equal(hy_engine_step(engine, NULL, NULL), HY_E_DEVICE);
     clear_faults();
     assert_int_equal(hy_engine_step(engine, NULL, NULL), HY_E_DEVICE);
@@ -365,14 +280,14 @@ static void test_segments(void **state) {
         const float *logits;
         clear_faults();
         shim->max_allocation = small ? 16 << 20 : 0; /* a cache of 2 layers, K and V, 13 MB each */
-        ok(hy_engine_new(
+        job_ok(hy_engine_new(
             model, hy_engine_params(.device = "vulkan:0", .max_batch = 2, .cache_tokens = 200000),
             &engine));
         print_message("%d objects\n", (int)shim->alive);
         objects[small] = shim->alive;
-        ok(hy_sequence_new(engine, &sequence));
-        decode(engine, sequence, 5);
-        ok(hy_sequence_logits(sequence, &logits));
+        job_ok(hy_sequence_new(engine, &sequence));
+        job_decode(engine, sequence, 5);
+        job_ok(hy_sequence_logits(sequence, &logits));
         if (!small) {
             want = malloc(80 * sizeof *want);
             assert_non_null(want);
