@@ -32,16 +32,13 @@ static int bind_context(int ordinal, void *context) {
     return cuda.context_set(context);
 }
 
+/* A CUdevice is the device's ordinal. */
 static int context_new(int ordinal, void **out) {
-    int device;
-    const int code = cuda.device_get(&device, ordinal);
-    return code ? code : cuda.context_retain(out, device);
+    return cuda.context_retain(out, ordinal);
 }
 
 static int context_free(int ordinal) {
-    int device;
-    const int code = cuda.device_get(&device, ordinal);
-    return code ? code : cuda.context_release(device);
+    return cuda.context_release(ordinal);
 }
 
 static int pinned_new(void **out, size_t bytes) {

@@ -10,9 +10,18 @@ enum {
     RESERVED_SHARED = 1 << 10 /* bytes of a workgroup's shared memory that the system takes */
 };
 
+/* What the driver does not tell is 0. */
 static int attribute_of(const cuda_functions *cuda, int device, int attribute) {
     int value = 0;
     return cuda->device_attribute(&value, attribute, device) == SIMT_OK ? value : 0;
+}
+
+/* The same where nothing works without. */
+static uint32_t needed(const cuda_functions *cuda, int device, int attribute, int *code) {
+    int value = 0;
+    const int result = cuda->device_attribute(&value, attribute, device);
+    if (*code == SIMT_OK) *code = result;
+    return (uint32_t)value;
 }
 
 /* float32 operations of a multiprocessor per clock, a fused multiply-add as two. */
@@ -20,16 +29,18 @@ static uint32_t operations(uint32_t capability) {
     return capability == 80 || capability < 80 ? 128 : 256;
 }
 
-static void find_limits(const cuda_functions *cuda, int device, uint32_t capability,
-                        simt_probe *out) {
+static int find_limits(const cuda_functions *cuda, int device, uint32_t capability,
+                       simt_probe *out) {
+    int code = SIMT_OK;
     const double clock_mhz = attribute_of(cuda, device, CUDA_CLOCK_KHZ) / 1e3;
     const double memory_mhz = attribute_of(cuda, device, CUDA_MEMORY_CLOCK_KHZ) / 1e3;
     const double bus_bytes = attribute_of(cuda, device, CUDA_BUS_BITS) / 8.0;
-    const uint32_t shared = (uint32_t)attribute_of(cuda, device, CUDA_SHARED_OPTIN);
+    const uint32_t shared = needed(cuda, device, CUDA_SHARED_OPTIN, &code);
+    out->info.units = needed(cuda, device, CUDA_UNITS, &code);
     out->limits = (gpu_limits){
         .features = GPU_DOT8 | GPU_TILES,
-        .max_grid = (uint32_t)attribute_of(cuda, device, CUDA_MAX_GRID_X),
-        .max_threads = (uint32_t)attribute_of(cuda, device, CUDA_MAX_THREADS),
+        .max_grid = needed(cuda, device, CUDA_MAX_GRID_X, &code),
+        .max_threads = needed(cuda, device, CUDA_MAX_THREADS, &code),
         .shared_bytes = shared > RESERVED_SHARED ? shared - RESERVED_SHARED : 0,
         .subgroup = 32,
         /* two transfers a clock; recent drivers no longer tell the clocks */
@@ -37,6 +48,7 @@ static void find_limits(const cuda_functions *cuda, int device, uint32_t capabil
         .ops_per_us =
             (float)(out->info.units * operations(capability) * (clock_mhz > 0 ? clock_mhz : 1500)),
         .launch_us = 2};
+    return code;
 }
 
 static void unusable(simt_probe *out, const char *reason) {
@@ -66,14 +78,17 @@ void cuda_probe(const cuda_functions *cuda, int ordinal, simt_probe *out) {
         unusable(out, cuda_error_name(code));
         return;
     }
-    const int major = attribute_of(cuda, device, CUDA_MAJOR);
-    const int minor = attribute_of(cuda, device, CUDA_MINOR);
+    const uint32_t major = needed(cuda, device, CUDA_MAJOR, &code);
+    const uint32_t minor = needed(cuda, device, CUDA_MINOR, &code);
     info->memory_total = info->memory_free = bytes;
-    info->units = (uint32_t)attribute_of(cuda, device, CUDA_UNITS);
     info->software = strncmp(info->name, "emulated ", 9) == 0;
-    snprintf(info->arch, sizeof info->arch, "sm_%d%d", major, minor);
-    const uint32_t capability = (uint32_t)(10 * major + minor);
-    find_limits(cuda, device, capability, out);
+    snprintf(info->arch, sizeof info->arch, "sm_%u%u", major, minor);
+    const uint32_t capability = 10 * major + minor;
+    if (code == SIMT_OK) code = find_limits(cuda, device, capability, out);
+    if (code != SIMT_OK) {
+        unusable(out, cuda_error_name(code));
+        return;
+    }
     if (capability < OLDEST)
         unusable(out, "its compute capability is below 7.5");
     else if (!simt_folder(&cuda_vendor) && !simt_any_image(&cuda_vendor, ""))
