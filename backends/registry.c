@@ -15,12 +15,8 @@
 
 /* In the order of preference for a default device. */
 static const hy_backend *const backends[] = {
-    &hy_cuda_backend,
-    &hy_hip_backend,
-    &hy_vulkan_backend,
-    &hy_cpu_backend,
-    &hy_ref_backend,
-    &hy_null_backend,
+    &hy_cuda_backend, &hy_hip_backend, &hy_vulkan_backend,
+    &hy_cpu_backend,  &hy_ref_backend, &hy_null_backend,
 };
 
 #define MAX_DEVICES 16 /* per backend, for the search and for messages */

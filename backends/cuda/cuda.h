@@ -58,6 +58,7 @@
     X(program_launch, "cuGraphLaunch", (void *program, void *stream))
 
 #define CUDA_FIELD(field, symbol, parameters) int(*field) parameters;
+/* What was found in the library. */
 typedef struct cuda_functions {
     CUDA_FUNCTIONS(CUDA_FIELD)
     CUDA_GRAPH_FUNCTIONS(CUDA_FIELD)

@@ -61,9 +61,9 @@ static void describe(const cuda_functions *cuda, simt_probe *out) {
     const char *folder = simt_folder(&cuda_vendor);
     cuda->driver_version(&version);
     snprintf(out->info.detail, sizeof out->info.detail,
-             "driver for CUDA %d.%d; uses %sint8 dot products, matrix tiles; kernels %s%s",
+             "driver for CUDA %d.%d; uses %sint8 dot products, matrix tiles; kernels %s%.120s: %s",
              version / 1000, version % 1000 / 10, cuda_api.capture_begin ? "graphs, " : "",
-             folder ? "from " : "of this build", folder ? folder : "");
+             folder ? "from " : "of this build", folder ? folder : "", simt_tried(out));
 }
 
 void cuda_probe(const cuda_functions *cuda, int ordinal, simt_probe *out) {

@@ -56,6 +56,7 @@
     X(program_launch, "hipGraphLaunch", (void *program, void *stream))
 
 #define HIP_FIELD(field, symbol, parameters) int(*field) parameters;
+/* What was found in the library. */
 typedef struct hip_functions {
     HIP_FUNCTIONS(HIP_FIELD)
     HIP_GRAPH_FUNCTIONS(HIP_FIELD)

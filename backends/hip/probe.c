@@ -81,10 +81,11 @@ static void describe(const hip_functions *hip, const target *t, simt_probe *out)
     const char *folder = simt_folder(&hip_vendor);
     hip->runtime_version(&version);
     snprintf(out->info.detail, sizeof out->info.detail,
-             "HIP %d.%d; warps of %u; uses %sint8 dot products%s; kernels %s%s", version / 10000000,
-             version / 100000 % 100, t->warp, hip_api.capture_begin ? "graphs, " : "",
+             "HIP %d.%d; warps of %u; uses %sint8 dot products%s; kernels %s%.120s: %s",
+             version / 10000000, version / 100000 % 100, t->warp,
+             hip_api.capture_begin ? "graphs, " : "",
              t->tiles ? ", matrix tiles" : "; lacks matrix tiles",
-             folder ? "from " : "of this build", folder ? folder : "");
+             folder ? "from " : "of this build", folder ? folder : "", simt_tried(out));
 }
 
 void hip_probe(const hip_functions *hip, int ordinal, simt_probe *out) {

@@ -4,6 +4,7 @@
  *   memory.c    buffers, staging, write and read
  *   kernel.c    modules and functions by entry
  *   cmd.c       lists: captured into a graph, or launched one by one
+ *   tried.c     on which cards kernels have run
  *   timeline.c  submissions and their events, waiting, device loss
  *   tile.c, attention.c, ...   families that only SIMT has (families.h)
  *   rows_*.h    the table of variants
@@ -144,6 +145,9 @@ hy_status simt_kernel(gpu_device *device, const gpu_launch *launch, uint64_t *ou
 const simt_image *simt_any_image(const simt_vendor *vendor, const char *arch);
 /* The folder that the vendor's variable names; NULL. */
 const char *simt_folder(const simt_vendor *vendor);
+
+/* tried.c: whether the kernels have run on such a card: a few words for hy_device_info.detail. */
+const char *simt_tried(const simt_probe *probe);
 
 /* cmd.c: as in hy_backend and gpu_driver. */
 hy_status simt_cmd_new(hy_device *device, hy_view counters, hy_cmd **out);

@@ -194,7 +194,7 @@ typedef struct hy_engine_params {
     int32_t validate;        /* 1: check every HAL call (slower) */
     int32_t trace;           /* 1: time every op on its own (slower); see hy_engine_trace */
     int32_t no_prefix_cache; /* 1: do not reuse pages of equal prefixes */
-    const char *cpus; /* any cpus to pin workers to, "0xff" or "0-3,8"; NULL: as cpu_mask says */
+    const char *cpus;  /* any cpus to pin workers to, "0xff" or "0-3,8"; NULL: as cpu_mask says */
     int32_t no_graphs; /* 1: cuda, hip: launch kernels one by one instead of replaying a graph */
 } hy_engine_params;
 #define hy_engine_params(...)                                                                      \

@@ -19,7 +19,9 @@ static bool to_bfloat(const hy_kernel *kernel) {
 
 bool conform_rounds(const hy_op *op, const hy_kernel *kernel, uint32_t operand) {
     const bool product = op->kind == HY_OP_MATMUL || op->kind == HY_OP_GROUPED_MATMUL;
-    if (!product || !(kernel->flags & HY_KERNEL_ROUNDS)) return false;
+    if (!(kernel->flags & HY_KERNEL_ROUNDS)) return false;
+    if (op->kind == HY_OP_ATTENTION) return operand == HY_ATTENTION_q;
+    if (!product) return false;
     if (to_half(kernel)) return operand == HY_MATMUL_x || operand == HY_MATMUL_w;
     return operand == HY_MATMUL_x && op->operand[operand].dtype != HY_DTYPE_A8;
 }
@@ -70,7 +72,7 @@ hy_status conform_round(const hy_op *op, const hy_kernel *kernel, uint32_t opera
             } else if (!to_half(kernel)) {
                 hy_quantize_row(HY_DTYPE_A8, out, a8, columns);
                 hy_dequantize_row(HY_DTYPE_A8, a8, out, columns);
-            } else if (operand == HY_MATMUL_x) {
+            } else if (operand == HY_MATMUL_x && op->kind != HY_OP_ATTENTION) {
                 round_x_to_half(out, columns);
             } else {
                 round_w_to_half(out, columns);
