@@ -56,6 +56,7 @@ typedef struct hy_device_params {
     const char *cpus; /* cpu: pin workers to these, "0xff" or "0-3,8"; NULL = no pinning */
     const char *isa;  /* cpu: highest ISA to use ("generic", "avx2", "dotprod", ...); NULL = all */
     bool no_graphs;   /* cuda, hip: launch one by one instead of replaying a graph */
+    bool libraries;   /* cuda, hip: look for the vendor's BLAS too, which takes its time */
 } hy_device_params;
 
 /* The rows of a constant in the file's layout, for whoever wants to fetch them himself. */

@@ -16,8 +16,11 @@ typedef struct verify {
 } verify;
 
 static int open_device(const verify *v, hy_device **out) {
-    hy_device_params params = {
-        .threads = v->threads, .cpus = v->cpus, .isa = v->isa, .no_graphs = v->no_graphs};
+    hy_device_params params = {.threads = v->threads,
+                               .cpus = v->cpus,
+                               .isa = v->isa,
+                               .no_graphs = v->no_graphs,
+                               .libraries = true};
     hy_device *inner;
     if (hy_device_open(v->device, &params, &inner) != HY_OK) return cli_status("verify");
     if (hy_validate_open(inner, out) != HY_OK) {

@@ -35,10 +35,20 @@ static hy_status cuda_open(uint32_t index, const hy_device_params *params, hy_de
 const hy_backend hy_cuda_backend = {
     .name = "cuda", .devices = cuda_devices, .open = cuda_open, SIMT_BACKEND};
 
+static const char *const blas_libraries[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
+
+static const simt_blas_facts blas = {.libraries = blas_libraries,
+                                     .variable = "HALYARD_CUBLASLT_LIBRARY",
+                                     .prefix = "cublasLt",
+                                     .compute_f32 = 68,
+                                     .turn_a = 3,
+                                     .turned = 1};
+
 const simt_vendor cuda_vendor = {.backend = &hy_cuda_backend,
                                  .variants = cuda_variants,
                                  .api = &cuda_api,
                                  .images = cuda_images,
                                  .image_count = &cuda_image_count,
+                                 .blas = &blas,
                                  .folder_name = "HALYARD_CUDA_KERNELS",
                                  .suffix = "fatbin"};

@@ -36,6 +36,7 @@ typedef enum gpu_feature {
     GPU_DOT8 = 1,    /* four products of int8 and their sum in one instruction */
     GPU_COOPMAT = 2, /* matrix tiles f16 x f16 -> f32 of the shape in gpu_limits */
     GPU_TILES = 4,   /* matrix tiles of shaders/simt: int8 and f16 */
+    GPU_BLAS = 8,    /* the vendor's BLAS is there */
 } gpu_feature;
 
 typedef struct gpu_limits {

@@ -35,10 +35,20 @@ static hy_status hip_open(uint32_t index, const hy_device_params *params, hy_dev
 const hy_backend hy_hip_backend = {
     .name = "hip", .devices = hip_devices, .open = hip_open, SIMT_BACKEND};
 
+static const char *const blas_libraries[] = {"libhipblaslt.so.1", "libhipblaslt.so.0", NULL};
+
+static const simt_blas_facts blas = {.libraries = blas_libraries,
+                                     .variable = "HALYARD_HIPBLASLT_LIBRARY",
+                                     .prefix = "hipblasLt",
+                                     .compute_f32 = 2,
+                                     .turn_a = 0,
+                                     .turned = 112};
+
 const simt_vendor hip_vendor = {.backend = &hy_hip_backend,
                                 .variants = hip_variants,
                                 .api = &hip_api,
                                 .images = hip_images,
                                 .image_count = &hip_image_count,
+                                .blas = &blas,
                                 .folder_name = "HALYARD_HIP_KERNELS",
                                 .suffix = "co"};

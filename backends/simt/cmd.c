@@ -34,6 +34,7 @@ void simt_cmd_free(hy_cmd *base) {
 
 hy_status simt_launch(simt_device *device, uint64_t function, const uint32_t grid[3],
                       uint32_t threads, uint32_t shared_bytes, const hy_args *args) {
+    if (function == SIMT_BLAS) return simt_blas_launch(device, args);
     void *params[1] = {(void *)(uintptr_t)args};
     return simt_check(device,
                       device->api->launch((void *)(uintptr_t)function, grid[0], grid[1], grid[2],

@@ -55,7 +55,7 @@ static void set_up(simt_device *device, const simt_vendor *vendor, const simt_pr
     device->patience_us = probe->info.software ? patience_software_us : patience_hardware_us;
 }
 
-static hy_status open_parts(simt_device *device) {
+static hy_status open_parts(simt_device *device, bool libraries) {
     const simt_api *api = device->api;
     HY_TRY(simt_check(device, api->context_new(device->ordinal, &device->context),
                       "opening the device"));
@@ -66,6 +66,7 @@ static hy_status open_parts(simt_device *device) {
     HY_TRY_GOTO(status, simt_events_open(device), no_events);
     HY_TRY_GOTO(status, simt_staging_open(device), no_staging);
     HY_TRY_GOTO(status, simt_kernels_open(device), no_kernels);
+    if (libraries) simt_blas_open(device);
     return HY_OK;
 no_kernels:
     simt_staging_close(device);
@@ -86,7 +87,7 @@ hy_status simt_open(const simt_vendor *vendor, const simt_probe *probe,
     simt_device *device = calloc(1, sizeof *device);
     if (!device) return hy_fail(HY_E_MEMORY, "%s: no memory for a device", vendor->backend->name);
     set_up(device, vendor, probe, params);
-    const hy_status status = open_parts(device);
+    const hy_status status = open_parts(device, params->libraries);
     if (status != HY_OK) {
         free(device);
         return status;
@@ -100,6 +101,7 @@ void simt_close(hy_device *base) {
     simt_device *device = (simt_device *)base;
     simt_quiesce(device, atomic_load(&device->submitted));
     device->api->bind(device->ordinal, device->context);
+    simt_blas_close(device);
     simt_kernels_close(device);
     simt_staging_close(device);
     simt_events_close(device);

@@ -23,17 +23,27 @@
      .family = &simt_family_half, .entry = {"rows_to_f16", "matmul." text ".half"},                \
      .flags = SIMT_TILE_FLAGS, .rounded = HY_DTYPE_F16, .order = 2, .accuracy = 32,                \
      .in_place = 1u << HY_MATMUL_residual, .needs = GPU_TILES},
+#define SIMT_BLAS_OF(B, DTYPE, text)                                                               \
+    {.name = B ".matmul." text ".blas", .kind = HY_OP_MATMUL, .dtype = HY_DTYPE_##DTYPE,           \
+     .family = &simt_family_blas,                                                                  \
+     .entry = {"rows_to_f16", "matmul." text ".halves", "blas", "matmul.finish"},                  \
+     .flags = HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_ROUNDS,                   \
+     .rounded = HY_DTYPE_F16, .accuracy = 64, .in_place = 1u << HY_MATMUL_residual,                \
+     .needs = GPU_BLAS},
 #define SIMT_TILES(B, DTYPE, text)                                                                 \
     SIMT_TILE(B, DTYPE, text, 16)                                                                  \
     SIMT_TILE(B, DTYPE, text, 32)                                                                  \
     SIMT_TILE(B, DTYPE, text, 128)                                                                 \
     SIMT_HALF(B, DTYPE, text)                                                                      \
+    SIMT_BLAS_OF(B, DTYPE, text)                                                                   \
     SIMT_GROUPED_TILE(B, DTYPE, text, 16)                                                          \
     SIMT_GROUPED_TILE(B, DTYPE, text, 32)
 
 #define SIMT_ROWS_TILE(B)                                                                          \
     SIMT_HALF(B, F16, "f16")                                                                       \
     SIMT_HALF(B, BF16, "bf16")                                                                     \
+    SIMT_BLAS_OF(B, F16, "f16")                                                                    \
+    SIMT_BLAS_OF(B, BF16, "bf16")                                                                  \
     SIMT_TILES(B, Q8_0, "q8_0")                                                                    \
     SIMT_TILES(B, Q4_0, "q4_0")                                                                    \
     SIMT_TILES(B, Q4_1, "q4_1")                                                                    \

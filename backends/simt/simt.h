@@ -5,6 +5,7 @@
  *   kernel.c    modules and functions by entry
  *   cmd.c       lists: captured into a graph, or launched one by one
  *   tried.c     on which cards kernels have run
+ *   blas.c      the vendor's BLAS
  *   timeline.c  submissions and their events, waiting, device loss
  *   tile.c, attention.c, ...   families that only SIMT has (families.h)
  *   rows_*.h    the table of variants
@@ -68,6 +69,15 @@ typedef struct simt_image {
     size_t size;
 } simt_image;
 
+/* What the vendor's BLAS is called, and its numbers. */
+typedef struct simt_blas_facts {
+    const char *const *libraries; /* file names, best first; ends with NULL */
+    const char *variable;         /* environment variable: another file */
+    const char *prefix;           /* of its functions: "cublasLt" */
+    int compute_f32;              /* sums in float32 */
+    int turn_a, turned;           /* attribute of a product: A is turned over; and its value */
+} simt_blas_facts;
+
 typedef struct simt_vendor {
     const hy_backend *backend;
     const gpu_variant *variants;
@@ -75,7 +85,8 @@ typedef struct simt_vendor {
     const simt_image *images; /* [*image_count] */
     const size_t *image_count;
     const char *folder_name; /* environment variable: a folder of other images */
-    const char *suffix;      /* of the files there: "<unit>.fatbin", or "any" for all units */
+    const simt_blas_facts *blas;
+    const char *suffix; /* of the files there: "<unit>.fatbin", or "any" for all units */
 } simt_vendor;
 
 /* What one device is and can do, found out without opening it. */
@@ -94,6 +105,7 @@ enum {
 
 typedef struct simt_staging simt_staging; /* memory.c */
 typedef struct simt_kernels simt_kernels; /* kernel.c */
+typedef struct simt_blas simt_blas;       /* blas.c */
 
 typedef struct simt_device {
     gpu_device gpu; /* .base.backend, .driver, .variants, .limits */
@@ -105,6 +117,7 @@ typedef struct simt_device {
     bool graphs;
     simt_staging *staging;
     simt_kernels *kernels;
+    simt_blas *blas; /* NULL: not asked for, or not there */
     /* timeline.c: submissions are numbered from 1 */
     void *event[SIMT_EVENTS];    /* of submission n at n % SIMT_EVENTS */
     _Atomic uint64_t submitted;  /* the latest one */
@@ -148,6 +161,14 @@ const char *simt_folder(const simt_vendor *vendor);
 
 /* tried.c: whether the kernels have run on such a card: a few words for hy_device_info.detail. */
 const char *simt_tried(const simt_probe *probe);
+
+/* blas.c: not to find one is no error. */
+void simt_blas_open(simt_device *device);
+void simt_blas_close(simt_device *device);
+/* Puts the product of entry "blas" on the stream. */
+hy_status simt_blas_launch(simt_device *device, const hy_args *args);
+/* What simt_kernel gives as that entry's handle: no function's address. */
+enum { SIMT_BLAS = 1 };
 
 /* cmd.c: as in hy_backend and gpu_driver. */
 hy_status simt_cmd_new(hy_device *device, hy_view counters, hy_cmd **out);

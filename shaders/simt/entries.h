@@ -43,7 +43,8 @@
     X(experts, topk_route)                                                                         \
     X(experts, grouped_sort)                                                                       \
     X(experts, rows_to_f16)                                                                        \
-    X(float_rows, matmul_float_rows)
+    X(float_rows, matmul_float_rows)                                                               \
+    X(float_rows, matmul_finish)
 
 #define SIMT_ENTRIES_ATTENTION(X)                                                                  \
     X(attention, attention_rows1)                                                                  \
@@ -78,6 +79,7 @@
     X(f, matmul_##f##_tile32)                                                                      \
     X(f, matmul_##f##_tile128)                                                                     \
     X(f, matmul_##f##_half)                                                                        \
+    X(f, matmul_##f##_halves)                                                                      \
     X(f, grouped_matmul_##f##_tile16)                                                              \
     X(f, grouped_matmul_##f##_tile32)
 
@@ -87,6 +89,7 @@
     SIMT_BLOCK_FORMATS(SIMT_ENTRIES_BLOCKS, X)                                                     \
     SIMT_FLOAT_FORMATS(SIMT_ENTRIES_ANY, X)                                                        \
     X(f16, matmul_f16_half)                                                                        \
-    X(bf16, matmul_bf16_half)
+    X(bf16, matmul_bf16_half)                                                                      \
+    X(bf16, matmul_bf16_halves)
 
 #endif

@@ -11,7 +11,7 @@
 #ifndef HY_SIMT_GEMM_HALF_H
 #define HY_SIMT_GEMM_HALF_H
 
-#include "shaders/simt/quant.h"
+#include "shaders/simt/halves.h"
 #include "shaders/simt/tile_shape.h"
 #include "shaders/simt/tile_sums.h"
 
@@ -32,93 +32,17 @@ struct half_tile_feed {
     u32 columns;       /* rows of x that there are */
 };
 
-/* ---- a step's weights: 32 of a row for each thread --------------------------------------------------- */
-
-HY_DEVICE float half_tile_clamp(float x) {
-    x = x > 65504.0f ? 65504.0f : x;
-    return x < -65504.0f ? -65504.0f : x;
-}
-HY_DEVICE u32 half_tile_pair(float low, float high) {
-    return hy_to_f16x2(half_tile_clamp(low), half_tile_clamp(high));
-}
-
-#ifdef FORMAT_FLOAT
-
-struct half_tile_weights {
-    u32x4 q[4]; /* 32 f16 */
-};
-
-/* Halves i and i + 1 of a word where `left` of them and of what follows are the row's. */
-HY_DEVICE u32 half_tile_cut(u32 word, i32 left) {
-    return left >= 2 ? word : left == 1 ? word & 0xffffu : 0u;
-}
-
-HY_DEVICE void half_tile_load(const half_tile_feed &f, u32 first, half_tile_weights &w) {
+/* A step's weights: 32 of a row for each thread. */
+HY_DEVICE void half_tile_load(const half_tile_feed &f, u32 first, half_weights &w) {
     const u32 k = first + hy_thread() % 2u * 32u;
-    HY_UNROLL for (u32 i = 0; i < 4u; i++) {
-        u32x4 q = {0u, 0u, 0u, 0u};
-        const u32 at = k + 8u * i;
-        if (f.weights && at < f.k) q = ((const u32x4 *)f.weights)[at / 8u];
-#ifdef FORMAT_bf16
-        q.x = half_tile_pair(hy_float(q.x << 16), hy_float(q.x & 0xffff0000u));
-        q.y = half_tile_pair(hy_float(q.y << 16), hy_float(q.y & 0xffff0000u));
-        q.z = half_tile_pair(hy_float(q.z << 16), hy_float(q.z & 0xffff0000u));
-        q.w = half_tile_pair(hy_float(q.w << 16), hy_float(q.w & 0xffff0000u));
-#endif
-        const i32 left = (i32)f.k - (i32)at; /* a row's padding is zeros, but be it NaN */
-        q.x = half_tile_cut(q.x, left);
-        q.y = half_tile_cut(q.y, left - 2);
-        q.z = half_tile_cut(q.z, left - 4);
-        q.w = half_tile_cut(q.w, left - 6);
-        w.q[i] = q;
-    }
+    if (f.weights) halves_load(f.weights, f.plane, k, f.k, w);
 }
 
-HY_DEVICE void half_tile_put(const half_tile_feed &f, u32 first, u8 *step,
-                             const half_tile_weights &w) {
-    u32x4 *to = (u32x4 *)(step + hy_thread() / 2u * HALF_TILE_PITCH + hy_thread() % 2u * 64u);
-    HY_UNROLL for (u32 i = 0; i < 4u; i++) to[i] = w.q[i];
-}
-
-#else
-
-typedef hy_weights half_tile_weights;
-
-HY_DEVICE void half_tile_load(const half_tile_feed &f, u32 first, half_tile_weights &w) {
+HY_DEVICE void half_tile_put(const half_tile_feed &f, u32 first, u8 *step, const half_weights &w) {
     const u32 k = first + hy_thread() % 2u * 32u;
-    if (f.weights && k < f.k)
-        w = hy_load_weights(f.weights, f.plane[1], f.plane[2], f.plane[3], k / 32u);
+    halves_put(step + hy_thread() / 2u * HALF_TILE_PITCH + hy_thread() % 2u * 64u,
+               f.weights && k < f.k, w);
 }
-
-/* Number i of the four int8 of a word, as a weight of part `part`. */
-HY_DEVICE float half_tile_weight(const hy_weights &w, u32 word, u32 i, u32 part) {
-    const float v = (float)((i32)(word << (24u - 8u * i)) >> 24);
-#if HAS_MINIMA
-    return hy_fma(v, w.a[part], w.b[part]);
-#else
-    return v * w.a[part];
-#endif
-}
-
-HY_DEVICE void half_tile_put(const half_tile_feed &f, u32 first, u8 *step,
-                             const half_tile_weights &w) {
-    const u32 k = first + hy_thread() % 2u * 32u;
-    const bool is = f.weights && k < f.k;
-    u32x2 *to = (u32x2 *)(step + hy_thread() / 2u * HALF_TILE_PITCH + hy_thread() % 2u * 64u);
-    HY_UNROLL for (u32 i = 0; i < 8u; i++) {
-        const u32 part = SPLIT * (i / 4u), q = w.q[i];
-        u32x2 v = {0u, 0u};
-        if (is) {
-            v.x =
-                half_tile_pair(half_tile_weight(w, q, 0u, part), half_tile_weight(w, q, 1u, part));
-            v.y =
-                half_tile_pair(half_tile_weight(w, q, 2u, part), half_tile_weight(w, q, 3u, part));
-        }
-        to[i] = v;
-    }
-}
-
-#endif
 
 /* ---- products -------------------------------------------------------------------------------------- */
 
@@ -155,7 +79,7 @@ HY_DEVICE void half_tile_multiply(const half_tile_feed &f, u8 *memory, half_tile
     half_tile_sums p;
     tile_sums_clear(z);
     tile_sums_clear(p);
-    half_tile_weights w = {};
+    half_weights w = {};
     half_tile_load(f, 0u, w);
     half_tile_fetch(f, 0u, memory);
     u8 *step = memory, *other = memory + HALF_TILE_STEP_BYTES;

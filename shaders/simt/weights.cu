@@ -10,7 +10,7 @@
 #include "shaders/simt/gemm_tile.h"
 #include "shaders/simt/gemv.h"
 #endif
-#if !defined(FORMAT_f32)
+#ifndef FORMAT_f32
 #include "shaders/simt/gemm_half.h"
 #endif
 
@@ -135,5 +135,11 @@ ENTRY(grouped_matmul, _tile32, FEW_TILE_THREADS) {
 #if HY_TILES && !defined(FORMAT_f32)
 ENTRY(matmul, _half, HALF_TILE_THREADS) {
     half_tile_product(args);
+}
+#endif
+
+#if defined(FORMAT_bf16) || !defined(FORMAT_FLOAT)
+ENTRY(matmul, _halves, 128) {
+    halves(args);
 }
 #endif

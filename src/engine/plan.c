@@ -114,7 +114,8 @@ static hy_status open_one(hy_setup *setup, char *spec) {
                                               : setup->params.cpu_mask ? mask
                                                                        : NULL,
                                       .isa = setup->params.isa,
-                                      .no_graphs = setup->params.no_graphs != 0};
+                                      .no_graphs = setup->params.no_graphs != 0,
+                                      .libraries = setup->params.numerics == HY_NUMERICS_FAST};
     const uint32_t d = setup->devices;
     char *budget = strchr(spec, '=');
     if (budget) {

@@ -1,6 +1,7 @@
 /* tests/emulator/device.cpp: see device.h. */
 #include "tests/emulator/device.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +25,10 @@ struct work {               /* of a graph */
     emu_function *function; /* NULL: a copy */
     hy_args args;
     uint32_t grid[2], threads, shared_bytes;
-    void *to;
+    void *to; /* NULL: a product */
     const void *from;
     size_t bytes;
+    emu_product product;
 };
 
 struct allocation {
@@ -196,11 +198,47 @@ int emu_graph_copy(emu_graph **out, const emu_graph *graph) {
     return EMU_OK;
 }
 
+static float from_f16(uint16_t half_) {
+    const int exponent = half_ >> 10 & 31, fraction = half_ & 1023;
+    const float x = exponent == 31  ? (fraction ? NAN : INFINITY)
+                    : exponent == 0 ? ldexpf((float)fraction, -24)
+                                    : ldexpf((float)(fraction + 1024), exponent - 25);
+    return half_ & 0x8000 ? -x : x;
+}
+
+static void multiply(const emu_product &p) {
+    std::vector<float> row(p.k);
+    for (uint64_t i = 0; i < p.n; i++) {
+        for (uint64_t k = 0; k < p.k; k++)
+            row[k] = from_f16(p.a[i * (uint64_t)p.a_step + k]);
+        for (uint64_t j = 0; j < p.t; j++) {
+            float sum = 0;
+            for (uint64_t k = 0; k < p.k; k++)
+                sum += row[k] * from_f16(p.b[j * (uint64_t)p.b_step + k]);
+            p.d[j * (uint64_t)p.d_step + i] = sum;
+        }
+    }
+}
+
+int emu_multiply(const emu_product *product, emu_stream *stream) {
+    if (stream && stream->capturing) {
+        work w = {};
+        w.product = *product;
+        stream->kept.push_back(w);
+        return EMU_OK;
+    }
+    emulator_state.launches++;
+    multiply(*product);
+    return EMU_OK;
+}
+
 int emu_graph_launch(const emu_graph *graph) {
     emulator_state.graph_launches++;
     for (const work &w : graph->work_) {
         emulator_state.graph_nodes++;
-        if (w.function)
+        if (!w.function && !w.to)
+            multiply(w.product);
+        else if (w.function)
             hy_emulator_launch(w.function, &w.args, w.grid[0], w.grid[1], w.threads, w.shared_bytes,
                                order_wanted());
         else

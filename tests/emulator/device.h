@@ -73,4 +73,14 @@ int emu_launch(emu_function *function, const uint32_t grid[3], const uint32_t bl
                uint32_t shared_bytes, emu_stream *stream, void **params);
 int emu_retain(int by); /* contexts */
 
+/* D [n, t] = A [k, n]^T B [k, t], columns first, `step` elements from one to the next; A and B f16, D float32. */
+struct emu_product {
+    const uint16_t *a, *b;
+    float *d;
+    uint64_t n, t, k;
+    int64_t a_step, b_step, d_step;
+};
+/* For the stand-in BLAS, another library. */
+EMU_EXPORT int emu_multiply(const emu_product *product, emu_stream *stream);
+
 #endif

@@ -4,6 +4,9 @@
 #include "shaders/simt/simt.h"
 
 #include <pthread.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -15,7 +18,8 @@ enum {
     MAX_THREADS = 1024,
     STACK_BYTES = 512 << 10,
     GUARD_BYTES = 4096,
-    POISON = 0xfb /* four of them are a NaN-like float and a large int */
+    LAST_FRAMES = 4096, /* bytes of thread_main's and give_way's */
+    POISON = 0xfb       /* four of them are a NaN-like float and a large int */
 };
 
 hy_fiber *hy_self;
@@ -161,13 +165,17 @@ static void make_stacks() {
 
 static void prepare_thread(u32 t) {
     hy_fiber &f = fibers[t];
+    u8 *stack = stacks + (size_t)t * (STACK_BYTES + GUARD_BYTES) + GUARD_BYTES;
+#if defined(__SANITIZE_ADDRESS__)
+    /* The frames in which the last thread on this stack ended never returned. */
+    __asan_unpoison_memory_region(stack + STACK_BYTES - LAST_FRAMES, LAST_FRAMES);
+#endif
     f.thread = t;
     f.warp = &warps[t / HY_WARP];
     f.waits = nullptr;
     f.done = false;
     f.group = f.copies = 0;
-    hy_fiber_make(&f.stack, stacks + (size_t)t * (STACK_BYTES + GUARD_BYTES) + GUARD_BYTES,
-                  STACK_BYTES, thread_main);
+    hy_fiber_make(&f.stack, stack, STACK_BYTES, thread_main);
 }
 
 static void run_workgroup(u32 group, bool reverse) {
