@@ -41,7 +41,7 @@ for name in $(comm -13 "$work/exported" "$work/declared"); do
 done
 
 nm -g --defined-only --format=posix "$static" 2>/dev/null | awk 'NF > 2 { print $1 }' | sort -u >"$work/global"
-for name in $(grep -Ev '^(hy|cpu|ref|null|gpu|vulkan)_' "$work/global" || true); do
+for name in $(grep -Ev '^(hy|cpu|ref|null|gpu|simt|cuda|hip|vulkan)_' "$work/global" || true); do
     fail "$name: a global name in the static library without hy_ or its backend in front"
 done
 

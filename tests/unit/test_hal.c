@@ -31,7 +31,7 @@ static void registry(void **state) {
     (void)state;
     hy_device *device;
     hy_device_info info;
-    const char *const names[] = {"vulkan", "cpu", "ref", "null"};
+    const char *const names[] = {"cuda", "hip", "vulkan", "cpu", "ref", "null"};
     for (uint32_t i = 0; i < HY_COUNT_OF(names); i++)
         assert_string_equal(hy_backend_at(i)->name, names[i]);
     assert_null(hy_backend_at(HY_COUNT_OF(names)));

@@ -13,7 +13,7 @@ import unittest
 SOURCE, CC = sys.argv[1:3]
 del sys.argv[1:]
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(SOURCE, "shaders", "vulkan"))
+sys.path[:0] = [os.path.join(SOURCE, "shaders"), os.path.join(SOURCE, "shaders", "vulkan")]
 import ops  # noqa: E402
 import spirv  # noqa: E402
 
