@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Units of shaders/simt: what is compiled, and embedding what came of it.
 
-  units.py list UNITS                   one line a unit: name;source;-DNAME=VALUE;...
+  units.py list UNITS ROOT              one line a unit: name;source;-DNAME=VALUE;...
   units.py pack KIND OUT.c OUT.bin FILE...   OUT.c defines KIND_images[] and KIND_image_count (backends/simt/simt.h)
                                         over the bytes of OUT.bin. A file "unit.suffix" has images for several
                                         targets, "unit.arch.suffix" one for that target. No file: no image.
@@ -9,38 +9,17 @@
 import os
 import sys
 
-BLOCKS = ("q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs mxfp4").split()
-FLOATS = "f32 f16 bf16".split()
-PLACES = {"{b}": BLOCKS, "{f}": FLOATS, "{w}": FLOATS + BLOCKS}
+sys.dont_write_bytecode = True  # the source folder stays as it is
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
+import kernel_list  # shaders/kernel_list.py
+import ops
 
 
-def expand(line):
-    """(name, source, [definition...]) of each unit of a line."""
-    words = line.split()
-    if len(words) < 2:
-        sys.exit("units.py: %r has no source" % line)
-    place = next((p for p in PLACES if p in words[0]), None)
-    for name in PLACES[place] if place else [None]:
-        unit = [word.replace(place, name) if place else word for word in words]
-        definitions = ["-D" + word for word in unit[2:]]
-        if place:
-            definitions += ["-DFORMAT_%s=1" % name, "-DFORMAT=HY_DTYPE_" + name.upper(),
-                            "-DFORMAT_NAME=" + name]
-        yield unit[0], unit[1], definitions
-
-
-def units(path):
-    found = []
+def print_list(path, root):
     with open(path, encoding="utf-8") as f:
-        for line in f:
-            line = line.split("#")[0].strip()
-            if line:
-                found += expand(line)
-    names = [unit[0] for unit in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        sys.exit("units.py: two units " + ", ".join(twice))
-    return found
+        rows = kernel_list.rows(f.read(), root, os.path.dirname(path))
+    for name, source, defines, _ in rows:
+        print(";".join([name, source] + ["-D" + define for define in defines]))
 
 
 def pack(kind, source, blob, files):
@@ -70,9 +49,11 @@ def pack(kind, source, blob, files):
 
 
 def main():
-    if len(sys.argv) == 3 and sys.argv[1] == "list":
-        for name, source, definitions in units(sys.argv[2]):
-            print(";".join([name, source] + definitions))
+    if len(sys.argv) == 4 and sys.argv[1] == "list":
+        try:
+            print_list(*sys.argv[2:])
+        except ops.Fault as e:
+            sys.exit("units.txt: %s" % e)
     elif len(sys.argv) >= 5 and sys.argv[1] == "pack":
         pack(sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:])
     else:

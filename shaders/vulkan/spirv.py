@@ -20,68 +20,16 @@ import sys
 
 sys.dont_write_bytecode = True  # the source folder stays as it is
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
-import ops  # shaders/ops.py
+import kernel_list  # shaders/kernel_list.py
+import ops
 
 EXTENSIONS = ("dot", "coopmat")
 
 
-# ---- the list -------------------------------------------------------------------------------------------
-
-def formats(root):
-    """Placeholder -> {text name: NAME}."""
-    dtypes = ops.parse_dtypes(ops.read(root, "hal/dtype.h"))
-    blocks = {text: name for name, text, block, size in dtypes if block > 1 and name != "A8"}
-    floats = {text: name for name, text, block, size in dtypes if block == 1 and name != "I32"}
-    if sorted(floats) != ["bf16", "f16", "f32"]:
-        raise ops.Fault("dtype.h: plain formats %s" % " ".join(sorted(floats)))
-    return {"b": blocks, "f": floats, "w": {**floats, **blocks}}
-
-
-def expand(words, known):
-    """[words of one module] of a line, its placeholder replaced."""
-    places = {place for word in words for place in re.findall(r"\{([^{}]*)\}", word)}
-    if not places:
-        return [words]
-    if len(places) > 1:
-        raise ops.Fault("modules.txt: %s: more than one placeholder" % words[0])
-    place = places.pop()
-    chosen = known.get(place)
-    if chosen is None:
-        unknown = [text for text in place.split(",") if text not in known["w"]]
-        if unknown:
-            raise ops.Fault("modules.txt: %s: no format %s" % (words[0], " ".join(unknown)))
-        chosen = {text: known["w"][text] for text in place.split(",")}
-    return [[word.replace("{%s}" % place, text) for word in words] +
-            ["FORMAT_%s=1" % text, "FORMAT=HY_DTYPE_%s" % name] for text, name in chosen.items()]
-
-
-def modules(text, known, folder):
-    """[(name, source, [definition...], {extension...})] sorted by name."""
-    found = {}
-    for line in text.split("\n"):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
-        if len(words) < 2:
-            raise ops.Fault("modules.txt: %s: no source" % words[0])
-        for name, source, *rest in expand(words, known):
-            needs = {word[1:] for word in rest if word.startswith("@")}
-            defines = [word for word in rest if not word.startswith("@")]
-            bad = [word for word in defines if not re.fullmatch(r"[A-Za-z_]\w*(=[\w.]+)?", word)]
-            if not re.fullmatch(r"[a-z0-9_.]+", name) or needs - set(EXTENSIONS) or bad:
-                raise ops.Fault("modules.txt: cannot read %r" % line.strip())
-            if name in found:
-                raise ops.Fault("modules.txt: %s twice" % name)
-            if not os.path.isfile(os.path.join(folder, source)):
-                raise ops.Fault("modules.txt: %s: no file %s" % (name, source))
-            found[name] = (name, source, defines, needs)
-    return [found[name] for name in sorted(found)]
-
-
 def print_list(path, root, *extensions):
     with open(path, encoding="utf-8") as f:
-        text = f.read()
-    for name, source, defines, needs in modules(text, formats(root), os.path.dirname(path)):
+        rows = kernel_list.rows(f.read(), root, os.path.dirname(path), EXTENSIONS)
+    for name, source, defines, needs in rows:
         if needs <= set(extensions):
             print(";".join([name, source] + ["-D" + define for define in defines]))
         else:

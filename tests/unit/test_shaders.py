@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""test_shaders.py SOURCE CC: the generators in shaders/vulkan agree with the C headers, and refuse what they
+"""test_shaders.py SOURCE CC: the generators in shaders/ agree with the C headers, and refuse what they
 do not know."""
 import os
 import re
@@ -14,6 +14,7 @@ SOURCE, CC = sys.argv[1:3]
 del sys.argv[1:]
 sys.dont_write_bytecode = True
 sys.path[:0] = [os.path.join(SOURCE, "shaders"), os.path.join(SOURCE, "shaders", "vulkan")]
+import kernel_list  # noqa: E402
 import ops  # noqa: E402
 import spirv  # noqa: E402
 
@@ -62,12 +63,11 @@ class Ops(unittest.TestCase):
         self.fails("hal/dtype.h", 'X(Q4_0, "q4_0", 32, 18, 2)', 'X(Q4_0, "q4_0", 32, 18)')
 
 
-class Modules(unittest.TestCase):
-    known = spirv.formats(SOURCE)
+class Lists(unittest.TestCase):
     folder = os.path.join(SOURCE, "shaders", "vulkan")
 
     def read(self, text):
-        return spirv.modules(text, self.known, self.folder)
+        return kernel_list.rows(text, SOURCE, self.folder, spirv.EXTENSIONS)
 
     def test_placeholders(self):
         found = self.read("# a comment\nz pack.comp A B=2\nm.{f} pack.comp C={f} @dot\n")
@@ -85,7 +85,11 @@ class Modules(unittest.TestCase):
                      "m.{x} pack.comp", "m.{b}.{f} pack.comp", "m pack.comp\nm pack.comp"):
             with self.assertRaises(ops.Fault, msg=line):
                 self.read(line)
+        with self.assertRaises(ops.Fault):  # no extensions there
+            kernel_list.rows("m pack.comp @dot", SOURCE, self.folder)
 
+
+class Spirv(unittest.TestCase):
     def test_strip(self):
         def words(*values):
             return struct.pack("=%dI" % len(values), *values)
