@@ -65,6 +65,16 @@ static hy_status put_commands(simt_device *device, const gpu_cmd *cmd) {
     return HY_OK;
 }
 
+/* The vendor's BLAS loads its kernels when it first needs them, which a capture may not survive: so products are made
+ * once before, of whatever is in the workspace. */
+static hy_status warm_blas(simt_device *device, const gpu_cmd *cmd) {
+    for (size_t i = 0; i < cmd->commands; i++) {
+        const gpu_command *c = &cmd->command[i];
+        if (c->kind == GPU_LAUNCH && c->kernel == SIMT_BLAS) HY_TRY(put_command(device, cmd, c));
+    }
+    return HY_OK;
+}
+
 hy_status simt_record(gpu_cmd *base) {
     simt_cmd *cmd = (simt_cmd *)base;
     simt_device *device = (simt_device *)base->base.device;
@@ -72,6 +82,7 @@ hy_status simt_record(gpu_cmd *base) {
     void *graph = NULL;
     HY_TRY(simt_enter(device));
     if (!device->graphs) return HY_OK;
+    HY_TRY(warm_blas(device, base));
     HY_TRY(simt_check(device, api->capture_begin(device->stream), "beginning a capture"));
     hy_status status = put_commands(device, base);
     const int code = api->capture_end(device->stream, &graph); /* also of one that failed */
