@@ -2,8 +2,10 @@
  *
  * Submission n records event n % SIMT_EVENTS behind its work. Before an event is recorded anew, the submission that
  * it stood for is waited for, so that all but the last SIMT_EVENTS submissions are known to be done, and an event
- * that comes to pass says at least what it was asked for. Waits ask in a short spin, then between naps: loss seen
+ * that comes to pass says at least what it was asked for. Waits ask again and again, giving way to other threads,
+ * for as long as a decode step may take, then between naps that cost a hundredth of the time: loss seen
  * by one thread ends the waits of all, and a device that ends nothing for patience_us counts as lost. */
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -11,7 +13,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 
-enum { SPIN_US = 50, NAP_US = 20, LONG_NAP_US = 200, POINTS = 2 * SIMT_EVENTS };
+enum { YIELD_US = 10000, LONGEST_NAP_US = 1000, POINTS = 2 * SIMT_EVENTS };
 
 typedef struct point {
     _Atomic uint64_t number, value; /* submission `number` reaches `value` */
@@ -92,7 +94,10 @@ static hy_status pass_time(simt_device *device, uint64_t start, uint64_t timeout
     if (spent >= timeout_us)
         return hy_fail(HY_E_TIMEOUT, "%s: not done after %llu us", device->vendor->backend->name,
                        (unsigned long long)timeout_us);
-    if (spent >= SPIN_US) nap(HY_MIN(spent < 4000 ? NAP_US : LONG_NAP_US, timeout_us - spent));
+    if (spent < YIELD_US)
+        sched_yield();
+    else
+        nap(HY_MIN(HY_MIN(spent / 100, (uint64_t)LONGEST_NAP_US), timeout_us - spent));
     return HY_OK;
 }
 
