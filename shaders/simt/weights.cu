@@ -5,13 +5,18 @@
 #include "shaders/simt/gemm_float.h"
 #include "shaders/simt/gemv_float.h"
 #else
-#include "shaders/simt/few_tile.h"
 #include "shaders/simt/gemm_int8.h"
-#include "shaders/simt/gemm_tile.h"
 #include "shaders/simt/gemv.h"
+#if HY_TILES
+#include "shaders/simt/few_tile.h"
+#include "shaders/simt/gemm_tile.h"
+#endif
 #endif
 #ifndef FORMAT_f32
+#include "shaders/simt/halves.h"
+#if HY_TILES
 #include "shaders/simt/gemm_half.h"
+#endif
 #endif
 
 #define NAME_OF(op, format, variant) op##_##format##variant
