@@ -5,12 +5,10 @@
 
 #include "backends/gpu/gpu.h"
 
-extern const gpu_family simt_family_attention_rows, simt_family_attention_split; /* attention.c */
-extern const gpu_family simt_family_attention_tile;                              /* attention.c */
-extern const gpu_family simt_family_attention_tile_split;                        /* attention.c */
-extern const gpu_family simt_family_blas;                                        /* blas.c */
-extern const gpu_family simt_family_gemv, simt_family_gemm;                      /* product.c */
-extern const gpu_family simt_family_grouped_gemv, simt_family_grouped_gemm;      /* product.c */
+extern const gpu_family simt_family_attention, simt_family_attention_tile;  /* attention.c */
+extern const gpu_family simt_family_blas;                                   /* blas.c */
+extern const gpu_family simt_family_gemv, simt_family_gemm;                 /* product.c */
+extern const gpu_family simt_family_grouped_gemv, simt_family_grouped_gemm; /* product.c */
 extern const gpu_family simt_family_tile, simt_family_grouped_tile, simt_family_half; /* tile.c */
 
 #endif

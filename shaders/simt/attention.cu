@@ -32,19 +32,19 @@ HY_ENTRY(attention_join, ATT_THREADS) {
     const bool live = row < rows;
     att_range seen = {0u, 0u};
     if (live) seen = att_seen(args, att_sequence(args, t), t);
-    float m = ATT_NONE, l = 0.0f;
+    att_total all = {ATT_NONE, 0.0f};
     f32x4 sum = {};
     for (u32 n = seen.begin / ATT_SPAN; n * ATT_SPAN < seen.end; n++) {
         const u32 partial = att_partial(args, t, head, n);
         const float *pair = att_partial_pair(args, partial);
         float old, added;
-        att_fold(m, l, pair[0], pair[1], old, added);
+        att_fold(all, pair[0], pair[1], old, added);
         if (column >= columns) continue;
         const f32x4 o =
             hy_load4(HY_DTYPE_F32, (const u8 *)att_partial_row(args, partial), column, columns);
         HY_UNROLL for (u32 j = 0; j < 4u; j++) sum.v[j] = hy_fma(o.v[j], added, sum.v[j] * old);
     }
-    const float scale = live ? att_scale(args, m, l, head) : 0.0f;
+    const float scale = live ? att_scale(args, all, head) : 0.0f;
     HY_UNROLL for (u32 j = 0; j < 4u; j++) sum.v[j] = sum.v[j] * scale;
     att_store(args, live, t, head, column, sum);
 }

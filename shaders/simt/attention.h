@@ -131,6 +131,12 @@ HY_DEVICE bool att_in_run(const hy_args &args, const att_block &b, u32 row) {
     return token >= b.run_begin && token < b.run_end && row % ATT_HEADS < b.heads;
 }
 
+/* The query of row `row`, which is one of the run. */
+HY_DEVICE u8 *att_query(const hy_args &args, const att_block &b, u32 row) {
+    const u32 t = b.token0 + row / ATT_HEADS, head = b.head0 + row % ATT_HEADS;
+    return hy_row(args, HY_ATTENTION_q, t * args.operand[HY_ATTENTION_q].dim[1] + head);
+}
+
 /* What a row sees. */
 HY_DEVICE att_range att_row_seen(const hy_args &args, const att_tokens &tokens, const att_block &b,
                                  u32 row) {
@@ -159,22 +165,42 @@ HY_DEVICE float att_factor(float m, float next) {
     return m == next ? 1.0f : m == ATT_NONE ? 0.0f : hy_exp(m - next);
 }
 
-/* The sums of spans so far, and one span more. added: the factor for that span's values, old for those before. */
-HY_DEVICE void att_fold(float &all_m, float &all_l, float m, float l, float &old, float &added) {
-    const float next = m > all_m ? m : all_m;
-    old = att_factor(all_m, next);
+/* A row's largest score so far, and the sum of its weights relative to that. */
+struct att_total {
+    float m, l;
+};
+
+/* The spans so far, and one span more. added: the factor for that span's values, old for those before. */
+HY_DEVICE void att_fold(att_total &all, float m, float l, float &old, float &added) {
+    const float next = m > all.m ? m : all.m;
+    old = att_factor(all.m, next);
     added = att_factor(m, next);
-    all_l = hy_fma(l, added, all_l * old);
-    all_m = next;
+    all.l = hy_fma(l, added, all.l * old);
+    all.m = next;
+}
+
+/* The same of span n for a row that sees `seen`; old is -1 where that is nothing of the span. */
+HY_DEVICE void att_add_span(const hy_args &args, att_total &all, att_range seen, u32 n, float m,
+                            float l, float &old, float &added) {
+    const att_range own = att_intersect(seen, att_span(args, n));
+    old = -1.0f;
+    added = 0.0f;
+    if (own.begin < own.end) att_fold(all, m, l, old, added);
 }
 
 /* What the sum of weighted values is multiplied by in the end: 1 / l, the head's sink included. */
-HY_DEVICE float att_scale(const hy_args &args, float m, float l, u32 head) {
+HY_DEVICE float att_scale(const hy_args &args, att_total all, u32 head) {
     const float *sinks = (const float *)hy_address(args, HY_ATTENTION_sinks);
-    if (m == ATT_NONE) return 0.0f;
-    if (!sinks) return 1.0f / l;
-    const float sink = sinks[head], next = sink > m ? sink : m, keep = att_factor(m, next);
-    return keep / hy_fma(l, keep, hy_exp(sink - next));
+    if (all.m == ATT_NONE) return 0.0f;
+    if (!sinks) return 1.0f / all.l;
+    const float sink = sinks[head], next = sink > all.m ? sink : all.m;
+    const float keep = att_factor(all.m, next);
+    return keep / hy_fma(all.l, keep, hy_exp(sink - next));
+}
+
+/* The same of row `row` of the block; 0 where it is none of the run. */
+HY_DEVICE float att_row_scale(const hy_args &args, const att_block &b, u32 row, att_total all) {
+    return att_in_run(args, b, row) ? att_scale(args, all, b.head0 + row % ATT_HEADS) : 0.0f;
 }
 
 /* Partial results in the workspace: [T, A, span] rows of C floats, then as many pairs (m, l). */

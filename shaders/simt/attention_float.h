@@ -78,12 +78,7 @@ HY_DEVICE void att_dots(const hy_args &args, const att_block &b, att_float_memor
             const u32 row = u / ATT_CHUNK, i = column + u % ATT_CHUNK;
             float q = 0.0f;
             if (i < columns && att_in_run(args, b, row))
-                q = hy_load(
-                    hy_dtype(args, HY_ATTENTION_q),
-                    hy_row(args, HY_ATTENTION_q,
-                           (b.token0 + row / ATT_HEADS) * args.operand[HY_ATTENTION_q].dim[1] +
-                               b.head0 + row % ATT_HEADS),
-                    i);
+                q = hy_load(hy_dtype(args, HY_ATTENTION_q), att_query(args, b, row), i);
             memory.query[row][u % ATT_CHUNK] = q;
         }
         hy_sync();
@@ -229,17 +224,12 @@ HY_DEVICE void att_float_run(const hy_args &args, const att_block &b, att_float_
     att_range mine = {0u, 0u};
     if (t < ROWS) mine = att_row_seen(args, memory.tokens, b, t);
     float value[ROWS][WIDE], all[ROWS][WIDE] = {};
-    float all_most = ATT_NONE, all_total = 0.0f;
+    att_total total = {ATT_NONE, 0.0f};
     HY_NO_UNROLL for (u32 n = hull.begin / ATT_SPAN; n * ATT_SPAN < hull.end; n++) {
         att_float_span<ROWS, WIDE>(args, b, memory, value, att_intersect(hull, att_span(args, n)));
-        if (t < ROWS) {
-            const att_range own = att_intersect(mine, att_span(args, n));
-            float old = -1.0f, added = 0.0f; /* -1: the row sees nothing of this span */
-            if (own.begin < own.end)
-                att_fold(all_most, all_total, memory.most[t], memory.total[t], old, added);
-            memory.old[t] = old;
-            memory.added[t] = added;
-        }
+        if (t < ROWS)
+            att_add_span(args, total, mine, n, memory.most[t], memory.total[t], memory.old[t],
+                         memory.added[t]);
         hy_sync();
         HY_UNROLL for (u32 r = 0; r < ROWS; r++) HY_UNROLL for (u32 c = 0; c < WIDE; c++) {
             const float folded = hy_fma(value[r][c], memory.added[r], all[r][c] * memory.old[r]);
@@ -247,10 +237,7 @@ HY_DEVICE void att_float_run(const hy_args &args, const att_block &b, att_float_
         }
         hy_sync();
     }
-    if (t < ROWS)
-        memory.added[t] = att_in_run(args, b, t)
-                              ? att_scale(args, all_most, all_total, b.head0 + t % ATT_HEADS)
-                              : 0.0f;
+    if (t < ROWS) memory.added[t] = att_row_scale(args, b, t, total);
     hy_sync();
     /* Through shared memory, so that four columns are one thread's. */
     HY_UNROLL for (u32 r = 0; r < ROWS; r++) HY_UNROLL for (u32 c = 0; c < WIDE; c++) {

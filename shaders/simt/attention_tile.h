@@ -58,16 +58,8 @@ HY_DEVICE void att_tile_queries(const hy_args &args, const att_block &b, const a
     for (u32 n = hy_thread(); n < 16u * HIGH * quads; n += ATT_THREADS) {
         const u32 row = n / quads, i = n % quads * 4u;
         f32x4 q = {};
-        if (att_in_run(args, b, row)) {
-            const u32 t = b.token0 + row / ATT_HEADS, head = b.head0 + row % ATT_HEADS;
-            const u32 heads = args.operand[HY_ATTENTION_q].dim[1];
-            q = hy_load4(dtype, hy_row(args, HY_ATTENTION_q, t * heads + head), i, m.columns);
-        }
-        HY_UNROLL for (u32 j = 0; j < 4u; j++) {
-            q.v[j] = q.v[j] > 65504.0f ? 65504.0f : q.v[j];
-            q.v[j] = q.v[j] < -65504.0f ? -65504.0f : q.v[j];
-        }
-        const u32x2 words = {hy_to_f16x2(q.v[0], q.v[1]), hy_to_f16x2(q.v[2], q.v[3])};
+        if (att_in_run(args, b, row)) q = hy_load4(dtype, att_query(args, b, row), i, m.columns);
+        const u32x2 words = {hy_clamp_f16x2(q.v[0], q.v[1]), hy_clamp_f16x2(q.v[2], q.v[3])};
         *(u32x2 *)(m.query + row * m.pitch + 2u * i) = words;
     }
 }
@@ -305,29 +297,20 @@ HY_DEVICE void att_tile_run(const hy_args &args, const att_block &b, const att_t
     att_range mine = {0u, 0u};
     if (t < 16u * HIGH) mine = att_row_seen(args, tokens, b, t);
     att_tile_sums<HIGH, WIDE> s;
-    hy_tile_f32 all[HIGH][WIDE] = {};
-    float all_most = ATT_NONE, all_total = 0.0f;
+    hy_tile_f32 values[HIGH][WIDE] = {};
+    att_total all = {ATT_NONE, 0.0f};
     if (hull.begin < hull.end) att_tile_begin<HIGH>(args, b, m, hull);
     HY_NO_UNROLL for (u32 n = hull.begin / ATT_SPAN; n * ATT_SPAN < hull.end; n++) {
         att_tile_span<HIGH, WIDE>(args, b, m, tokens, s, att_intersect(hull, att_span(args, n)),
                                   hull);
-        if (t < 16u * HIGH) {
-            const att_range own = att_intersect(mine, att_span(args, n));
-            float old = -1.0f, added = 0.0f; /* -1: the row sees nothing of this span */
-            if (own.begin < own.end)
-                att_fold(all_most, all_total, m.most[t], m.total[t], old, added);
-            m.old[t] = old;
-            m.added[t] = added;
-        }
+        if (t < 16u * HIGH)
+            att_add_span(args, all, mine, n, m.most[t], m.total[t], m.old[t], m.added[t]);
         hy_sync();
-        att_tile_fold(m, s, all);
+        att_tile_fold(m, s, values);
         hy_sync();
     }
-    if (t < 16u * HIGH)
-        m.added[t] = att_in_run(args, b, t)
-                         ? att_scale(args, all_most, all_total, b.head0 + t % ATT_HEADS)
-                         : 0.0f;
-    att_tile_store<HIGH, WIDE>(args, b, m, all);
+    if (t < 16u * HIGH) m.added[t] = att_row_scale(args, b, t, all);
+    att_tile_store<HIGH, WIDE>(args, b, m, values);
 }
 
 template <u32 HIGH, u32 WIDE> HY_DEVICE void attention_tile(const hy_args &args) {

@@ -83,6 +83,15 @@ HY_DEVICE u32 hy_half_bits(u32 dtype, float x) {
     return dtype == HY_DTYPE_F16 ? hy_to_f16(x) : hy_to_bf16(x);
 }
 
+/* Two as f16 in a word; those past 65504 become +-65504. */
+HY_DEVICE float hy_clamp_f16(float x) {
+    x = x > 65504.0f ? 65504.0f : x;
+    return x < -65504.0f ? -65504.0f : x;
+}
+HY_DEVICE u32 hy_clamp_f16x2(float low, float high) {
+    return hy_to_f16x2(hy_clamp_f16(low), hy_clamp_f16(high));
+}
+
 HY_DEVICE void hy_store(u32 dtype, u8 *row, u32 i, float x) {
     if (dtype == HY_DTYPE_F32) {
         ((float *)row)[i] = x;

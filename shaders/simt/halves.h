@@ -5,14 +5,6 @@
 
 #include "shaders/simt/quant.h"
 
-HY_DEVICE float halves_clamp(float x) {
-    x = x > 65504.0f ? 65504.0f : x;
-    return x < -65504.0f ? -65504.0f : x;
-}
-HY_DEVICE u32 halves_pair(float low, float high) {
-    return hy_to_f16x2(halves_clamp(low), halves_clamp(high));
-}
-
 #ifdef FORMAT_FLOAT
 
 struct half_weights {
@@ -30,10 +22,10 @@ HY_DEVICE void halves_load(const u8 *row, const u32 *plane, u32 k, u32 k_end, ha
         const u32 at = k + 8u * i;
         if (at < k_end) q = hy_stream(row + 2u * at);
 #ifdef FORMAT_bf16
-        q.x = halves_pair(hy_float(q.x << 16), hy_float(q.x & 0xffff0000u));
-        q.y = halves_pair(hy_float(q.y << 16), hy_float(q.y & 0xffff0000u));
-        q.z = halves_pair(hy_float(q.z << 16), hy_float(q.z & 0xffff0000u));
-        q.w = halves_pair(hy_float(q.w << 16), hy_float(q.w & 0xffff0000u));
+        q.x = hy_clamp_f16x2(hy_float(q.x << 16), hy_float(q.x & 0xffff0000u));
+        q.y = hy_clamp_f16x2(hy_float(q.y << 16), hy_float(q.y & 0xffff0000u));
+        q.z = hy_clamp_f16x2(hy_float(q.z << 16), hy_float(q.z & 0xffff0000u));
+        q.w = hy_clamp_f16x2(hy_float(q.w << 16), hy_float(q.w & 0xffff0000u));
 #endif
         const i32 left = (i32)k_end - (i32)at; /* a row's padding is zeros, but be it NaN */
         q.x = halves_cut(q.x, left);
@@ -72,8 +64,8 @@ HY_DEVICE void halves_put(u8 *to, bool is, const half_weights &w) {
         const u32 part = SPLIT * (i / 4u), q = w.q[i];
         u32x2 v = {0u, 0u};
         if (is) {
-            v.x = halves_pair(halves_weight(w, q, 0u, part), halves_weight(w, q, 1u, part));
-            v.y = halves_pair(halves_weight(w, q, 2u, part), halves_weight(w, q, 3u, part));
+            v.x = hy_clamp_f16x2(halves_weight(w, q, 0u, part), halves_weight(w, q, 1u, part));
+            v.y = hy_clamp_f16x2(halves_weight(w, q, 2u, part), halves_weight(w, q, 3u, part));
         }
         ((u32x2 *)to)[i] = v;
     }

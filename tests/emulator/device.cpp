@@ -1,7 +1,6 @@
 /* tests/emulator/device.cpp: see device.h. */
 #include "tests/emulator/device.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,8 @@
 #include <map>
 #include <string>
 #include <vector>
+
+#include "base/half.h"
 
 emulator_state_of emulator_state;
 
@@ -48,7 +49,7 @@ struct locked {
 };
 
 void count(int by) {
-    __atomic_add_fetch(&emulator_state.alive, by, __ATOMIC_RELAXED);
+    fault_alive(&emulator_state.faults, by);
 }
 
 hy_emulator_order order_wanted() {
@@ -76,14 +77,9 @@ struct emu_module {
 
 int emu_call(const char *name, bool in_capture) {
     locked lock;
-    emulator_state.calls++;
-    if (emulator_state.lost) return EMU_LAUNCH_FAILED;
-    if (emulator_state.fail_at > 0 &&
-        (!emulator_state.fail_only || strcmp(emulator_state.fail_only, name) == 0) &&
-        --emulator_state.fail_at == 0) {
-        if (emulator_state.failure == EMU_LAUNCH_FAILED) emulator_state.lost = true;
-        return emulator_state.failure;
-    }
+    fault_state *faults = &emulator_state.faults;
+    if (faults->lost) return EMU_LAUNCH_FAILED;
+    if (fault_hits(faults, name, EMU_LAUNCH_FAILED)) return faults->failure;
     return capturing && !in_capture ? EMU_CAPTURE_UNSUPPORTED : EMU_OK;
 }
 
@@ -198,23 +194,15 @@ int emu_graph_copy(emu_graph **out, const emu_graph *graph) {
     return EMU_OK;
 }
 
-static float from_f16(uint16_t half_) {
-    const int exponent = half_ >> 10 & 31, fraction = half_ & 1023;
-    const float x = exponent == 31  ? (fraction ? NAN : INFINITY)
-                    : exponent == 0 ? ldexpf((float)fraction, -24)
-                                    : ldexpf((float)(fraction + 1024), exponent - 25);
-    return half_ & 0x8000 ? -x : x;
-}
-
 static void multiply(const emu_product &p) {
     std::vector<float> row(p.k);
     for (uint64_t i = 0; i < p.n; i++) {
         for (uint64_t k = 0; k < p.k; k++)
-            row[k] = from_f16(p.a[i * (uint64_t)p.a_step + k]);
+            row[k] = hy_f16_to_f32(p.a[i * (uint64_t)p.a_step + k]);
         for (uint64_t j = 0; j < p.t; j++) {
             float sum = 0;
             for (uint64_t k = 0; k < p.k; k++)
-                sum += row[k] * from_f16(p.b[j * (uint64_t)p.b_step + k]);
+                sum += row[k] * hy_f16_to_f32(p.b[j * (uint64_t)p.b_step + k]);
             p.d[j * (uint64_t)p.d_step + i] = sum;
         }
     }
@@ -266,7 +254,7 @@ int emu_event_record(emu_event *event, emu_stream *) {
 }
 
 int emu_event_query(const emu_event *event) {
-    return event->recorded && emulator_state.hang ? EMU_NOT_READY : EMU_OK;
+    return event->recorded && emulator_state.faults.hang ? EMU_NOT_READY : EMU_OK;
 }
 
 int emu_event_free(emu_event *event) {

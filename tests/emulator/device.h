@@ -31,10 +31,10 @@ extern __attribute__((visibility("default"))) emulator_state_of emulator_state;
 /* Stands in every function while it runs. */
 struct emu_guard {
     emu_guard() {
-        if (emulator_state.enter) emulator_state.enter();
+        if (emulator_state.faults.enter) emulator_state.faults.enter();
     }
     ~emu_guard() {
-        if (emulator_state.leave) emulator_state.leave();
+        if (emulator_state.faults.leave) emulator_state.faults.leave();
     }
 };
 

@@ -58,18 +58,7 @@ HY_ENTRY(outside_dynamic, 256) {
     ((volatile u8 *)hy_dynamic())[hy_thread() + (hy_thread() == 255u)] = 1;
 }
 
-/* 16 bytes for each thread; `wait`: as it should be. */
-HY_DEVICE void copies(const hy_args &args, bool wait) {
-    const u32 t = hy_thread();
-    u32x4 *to = (u32x4 *)hy_dynamic();
-    hy_async16(to + t, IN, t % 2u == 0u);
-    hy_async_commit();
-    hy_async16(to + t, IN, false);
-    hy_async_commit();
-    if (wait) hy_async_wait<1>();
-    hy_sync();
-    OUT[t] = (i32)to[t].x;
-}
+/* 16 bytes for each thread. */
 HY_ENTRY(waited, 256) {
     const u32 t = hy_thread();
     u32x4 *to = (u32x4 *)hy_dynamic();
@@ -80,7 +69,14 @@ HY_ENTRY(waited, 256) {
     OUT[t] = (i32)to[(t + 1u) % hy_threads()].x;
 }
 HY_ENTRY(missing_wait, 256) {
-    copies(args, false);
+    const u32 t = hy_thread();
+    u32x4 *to = (u32x4 *)hy_dynamic();
+    hy_async16(to + t, IN, t % 2u == 0u);
+    hy_async_commit();
+    hy_async16(to + t, IN, false);
+    hy_async_commit();
+    hy_sync();
+    OUT[t] = (i32)to[t].x;
 }
 HY_ENTRY(misaligned, 256) {
     OUT[hy_thread()] = (i32)hy_stream((const u8 *)IN + 4).x;

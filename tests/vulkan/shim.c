@@ -11,22 +11,14 @@ static PFN_vkGetInstanceProcAddr next_instance;
 static PFN_vkGetDeviceProcAddr next_device;
 
 static void enter(void) {
-    if (vulkan_shim.enter) vulkan_shim.enter();
+    if (vulkan_shim.faults.enter) vulkan_shim.faults.enter();
 }
 static void leave(void) {
-    if (vulkan_shim.leave) vulkan_shim.leave();
+    if (vulkan_shim.faults.leave) vulkan_shim.faults.leave();
 }
 
-/* Whether this call is the one to fail. */
 static bool fails(const char *name) {
-    if (vulkan_shim.fail_only && strcmp(vulkan_shim.fail_only, name) != 0) return false;
-    int64_t left = atomic_load(&vulkan_shim.fail_at);
-    while (left > 0)
-        if (atomic_compare_exchange_weak(&vulkan_shim.fail_at, &left, left - 1)) {
-            if (left == 1 && vulkan_shim.failure == VK_ERROR_DEVICE_LOST) vulkan_shim.lost = true;
-            return left == 1;
-        }
-    return false;
+    return fault_hits(&vulkan_shim.faults, name, VK_ERROR_DEVICE_LOST);
 }
 
 /* ---- functions that can fail --------------------------------------------------------------------- */
@@ -78,11 +70,11 @@ static bool fails(const char *name) {
 #define FALLIBLE_WRAPPER(name, change, parameters, arguments)                                      \
     static PFN_vk##name next_##name;                                                               \
     static VKAPI_ATTR VkResult VKAPI_CALL my_##name parameters {                                   \
-        if (fails("vk" #name)) return (VkResult)vulkan_shim.failure;                               \
+        if (fails("vk" #name)) return (VkResult)vulkan_shim.faults.failure;                        \
         enter();                                                                                   \
         const VkResult result = next_##name arguments;                                             \
         leave();                                                                                   \
-        if (result == VK_SUCCESS) vulkan_shim.alive += change;                                     \
+        if (result == VK_SUCCESS) fault_alive(&vulkan_shim.faults, change);                        \
         return result;                                                                             \
     }
 FALLIBLE(FALLIBLE_WRAPPER)
@@ -95,8 +87,8 @@ FALLIBLE(FALLIBLE_WRAPPER)
 #define LOSABLE_WRAPPER(name, parameters, arguments)                                               \
     static PFN_vk##name next_##name;                                                               \
     static VKAPI_ATTR VkResult VKAPI_CALL my_##name parameters {                                   \
-        if (vulkan_shim.lost) return VK_ERROR_DEVICE_LOST;                                         \
-        if (fails("vk" #name)) return (VkResult)vulkan_shim.failure;                               \
+        if (vulkan_shim.faults.lost) return VK_ERROR_DEVICE_LOST;                                  \
+        if (fails("vk" #name)) return (VkResult)vulkan_shim.faults.failure;                        \
         enter();                                                                                   \
         const VkResult result = next_##name arguments;                                             \
         leave();                                                                                   \
@@ -137,8 +129,8 @@ static void set_withheld(VkDevice d) {
 static PFN_vkWaitSemaphores next_WaitSemaphores;
 static VKAPI_ATTR VkResult VKAPI_CALL my_WaitSemaphores(VkDevice d, const VkSemaphoreWaitInfo *i,
                                                         uint64_t t) {
-    if (vulkan_shim.lost) return VK_ERROR_DEVICE_LOST;
-    if (fails("vkWaitSemaphores")) return (VkResult)vulkan_shim.failure;
+    if (vulkan_shim.faults.lost) return VK_ERROR_DEVICE_LOST;
+    if (fails("vkWaitSemaphores")) return (VkResult)vulkan_shim.faults.failure;
     if (withheld && i->pSemaphores[0] == withheld) set_withheld(d);
     enter();
     const VkResult result = next_WaitSemaphores(d, i, t);
@@ -150,9 +142,9 @@ static PFN_vkQueueSubmit next_QueueSubmit;
 static VKAPI_ATTR VkResult VKAPI_CALL my_QueueSubmit(VkQueue q, uint32_t n, const VkSubmitInfo *i,
                                                      VkFence f) {
     vulkan_shim.submits++;
-    if (vulkan_shim.lost) return VK_ERROR_DEVICE_LOST;
-    if (fails("vkQueueSubmit")) return (VkResult)vulkan_shim.failure;
-    if (vulkan_shim.hang) return VK_SUCCESS;
+    if (vulkan_shim.faults.lost) return VK_ERROR_DEVICE_LOST;
+    if (fails("vkQueueSubmit")) return (VkResult)vulkan_shim.faults.failure;
+    if (vulkan_shim.faults.hang) return VK_SUCCESS;
     VkTimelineSemaphoreSubmitInfo values;
     VkSubmitInfo first;
     if (vulkan_shim.late && i->signalSemaphoreCount == 2) {
@@ -167,7 +159,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL my_QueueSubmit(VkQueue q, uint32_t n, cons
 
 /* What a lost device was doing has ended before anything of it goes: this one is only said to be lost. */
 static void drain(VkDevice d) {
-    if (vulkan_shim.lost && next_DeviceWaitIdle) next_DeviceWaitIdle(d);
+    if (vulkan_shim.faults.lost && next_DeviceWaitIdle) next_DeviceWaitIdle(d);
 }
 
 /* ---- functions that end objects ------------------------------------------------------------------ */
@@ -186,7 +178,7 @@ static void drain(VkDevice d) {
     static PFN_vk##name next_##name;                                                               \
     static VKAPI_ATTR void VKAPI_CALL my_##name(VkDevice d, type o,                                \
                                                 const VkAllocationCallbacks *a) {                  \
-        if (o != VK_NULL_HANDLE) vulkan_shim.alive--;                                              \
+        if (o != VK_NULL_HANDLE) fault_alive(&vulkan_shim.faults, -1);                             \
         if (o != VK_NULL_HANDLE && (uintptr_t)o == (uintptr_t)withheld) vulkan_shim.early++;       \
         drain(d);                                                                                  \
         next_##name(d, o, a);                                                                      \
@@ -204,15 +196,15 @@ static PFN_vkCreateDevice next_CreateDevice;
 static VKAPI_ATTR VkResult VKAPI_CALL my_CreateDevice(VkPhysicalDevice p,
                                                       const VkDeviceCreateInfo *i,
                                                       const VkAllocationCallbacks *a, VkDevice *o) {
-    if (fails("vkCreateDevice")) return (VkResult)vulkan_shim.failure;
+    if (fails("vkCreateDevice")) return (VkResult)vulkan_shim.faults.failure;
     const VkResult result = next_CreateDevice(p, i, a, o);
-    if (result == VK_SUCCESS) vulkan_shim.alive++;
+    if (result == VK_SUCCESS) fault_alive(&vulkan_shim.faults, 1);
     return result;
 }
 
 static PFN_vkDestroyDevice next_DestroyDevice;
 static VKAPI_ATTR void VKAPI_CALL my_DestroyDevice(VkDevice d, const VkAllocationCallbacks *a) {
-    if (d) vulkan_shim.alive--;
+    if (d) fault_alive(&vulkan_shim.faults, -1);
     next_DestroyDevice(d, a);
 }
 
