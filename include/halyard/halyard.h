@@ -196,6 +196,8 @@ typedef struct hy_engine_params {
     int32_t no_prefix_cache; /* 1: do not reuse pages of equal prefixes */
     const char *cpus;  /* any cpus to pin workers to, "0xff" or "0-3,8"; NULL: as cpu_mask says */
     int32_t no_graphs; /* 1: cuda, hip: launch kernels one by one instead of replaying a graph */
+    int32_t plan_only; /* 1: compile, but take no memory and load nothing, whether it would fit or
+                          not: the engine can only be asked about itself */
 } hy_engine_params;
 #define hy_engine_params(...)                                                                      \
     (&(const hy_engine_params){.size = (uint32_t)sizeof(hy_engine_params), __VA_ARGS__})
@@ -239,6 +241,47 @@ typedef struct hy_engine_desc {
     double flops_per_token;          /* multiply and add counted as two, at position 0 */
 } hy_engine_desc;
 HY_API HY_NODISCARD hy_status hy_engine_describe(const hy_engine *engine, hy_engine_desc *out);
+/* What the engine holds, as hy_plan said it would. Writes at most `capacity` devices and their number. */
+HY_API HY_NODISCARD hy_status hy_engine_memory(const hy_engine *engine, hy_plan_device *devices,
+                                               uint32_t capacity, uint32_t *count);
+
+/* The batch of one step; every sequence has the same past and an equal share of the tokens. */
+typedef struct hy_step_shape {
+    uint32_t size;      /* sizeof of this struct */
+    uint32_t tokens;    /* new ones, of all sequences; 0: 1 */
+    uint32_t sequences; /* 0: 1 */
+    uint32_t rows;      /* of logits; 0: one for each sequence */
+    uint32_t past;      /* tokens of each sequence in the cache before the step */
+} hy_step_shape;
+#define hy_step_shape(...)                                                                         \
+    (&(const hy_step_shape){.size = (uint32_t)sizeof(hy_step_shape), __VA_ARGS__})
+
+/* What most of an op's arithmetic is done in, and so which of a device's peaks bounds it. */
+typedef enum hy_arithmetic {
+    HY_ARITHMETIC_F32 = 0,
+    HY_ARITHMETIC_F16 = 1,
+    HY_ARITHMETIC_BF16 = 2,
+    HY_ARITHMETIC_INT8 = 3
+} hy_arithmetic;
+
+/* One op of a step. */
+typedef struct hy_op_cost {
+    const char *op;        /* "matmul", ...; "transfer": a copy between devices */
+    const char *kernel;    /* "cpu.matmul.q4_0.avx512vnni" */
+    const char *device;    /* "cpu:0" */
+    uint64_t weight_bytes; /* read, as packed; of experts those that are chosen if all are alike */
+    uint64_t kv_read_bytes, kv_written_bytes;
+    uint64_t activation_bytes; /* read and written, as if no cache kept any */
+    double flops;              /* multiply and add counted as two */
+    hy_arithmetic arithmetic;
+} hy_op_cost;
+typedef void (*hy_cost_fn)(void *user, const hy_op_cost *cost);
+
+/* Visits the ops of a step in the order in which they run, with what they move and compute by the plan;
+ * shape NULL: one token at position 0. The text is the engine's, the struct is the call's. HY_E_ARGUMENT
+ * for a shape past the engine's limits. Thread-safety: as the engine. */
+HY_API HY_NODISCARD hy_status hy_engine_costs(const hy_engine *engine, const hy_step_shape *shape,
+                                              hy_cost_fn visit, void *user);
 
 /* Writes a Chrome trace of all ops since the last call; of several devices, the others' go to "<path>.1"
  * and so on. HY_E_STATE without hy_engine_params.trace. */

@@ -12,6 +12,11 @@ hy_status hy_engine_note(hy_engine *engine, hy_status status) {
     return status;
 }
 
+hy_status hy_engine_check_loaded(const hy_engine *engine) {
+    if (!engine->setup.params.plan_only) return HY_OK;
+    return hy_fail(HY_E_STATE, "the engine was made with hy_engine_params.plan_only");
+}
+
 /* ---- memory ------------------------------------------------------------------------------------ */
 
 static hy_status new_buffer(hy_engine *engine, uint32_t d, hy_heap heap, uint64_t size,
@@ -154,11 +159,13 @@ static hy_status record_bucket(hy_engine *engine, uint32_t index) {
                              &recorded->segments);
 }
 
-static void note_bucket_costs(hy_engine *engine);
+static void add_cost(void *user, const hy_op_cost *cost);
 
 static hy_status engine_open(hy_engine *engine, const hy_engine_params *params) {
     const uint64_t begin = hy_clock_ns();
     HY_TRY(hy_setup_make(engine->model, params, &engine->setup));
+    HY_TRY(hy_engine_costs(engine, NULL, add_cost, engine));
+    if (engine->setup.params.plan_only) return HY_OK;
     HY_TRY(hy_setup_check(&engine->setup));
     HY_TRY(new_arenas(engine));
     HY_TRY(new_tables(engine));
@@ -168,7 +175,6 @@ static hy_status engine_open(hy_engine *engine, const hy_engine_params *params) 
     for (uint32_t i = 0; i < engine->setup.program->buckets; i++)
         HY_TRY(record_bucket(engine, i));
     HY_TRY(hy_engine_load(engine));
-    note_bucket_costs(engine);
     engine->load_us = (hy_clock_ns() - begin) / 1000;
     return HY_OK;
 }
@@ -226,36 +232,10 @@ void hy_engine_free(hy_engine *engine) {
 
 /* ---- what it says about itself ----------------------------------------------------------------- */
 
-/* Bytes of constants that one op reads when it computes one token, at their file size. */
-static uint64_t constant_bytes(const hy_op *op) {
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < hy_op_get((hy_op_kind)op->kind)->operands; i++) {
-        const hy_tensor *t = &op->operand[i];
-        if (t->dtype == HY_DTYPE_NONE || !t->constant) continue;
-        uint64_t rows = hy_tensor_rows(t);
-        if (op->kind == HY_OP_EMBED) rows = 1;
-        if (op->kind == HY_OP_GROUPED_MATMUL && t->rank == 3)
-            rows = rows / t->dim[0] * op->operand[HY_GROUPED_MATMUL_ids].dim[1];
-        total += rows * hy_dtype_row_bytes(hy_dtype_get((hy_dtype)t->dtype), t->dim[t->rank - 1]);
-    }
-    return total;
-}
-
-/* Sums over the bucket of one token; attention counts the one position that it sees. */
-static void note_bucket_costs(hy_engine *engine) {
-    const hy_program_bucket *bucket = &engine->setup.program->bucket[0];
-    const double tokens = bucket->bounds.of[HY_SYMBOL_T];
-    for (uint32_t i = 0; i < bucket->steps; i++) {
-        if (bucket->step[i].transfer) continue;
-        hy_op op = bucket->step[i].op;
-        double share = 1.0;
-        if (op.kind == HY_OP_ATTENTION) {
-            op.operand[HY_ATTENTION_table].dim[1] = 1;
-            share = 1.0 / HY_PAGE_LENGTH;
-        }
-        engine->flops_per_token += hy_op_flops(&op) * share / tokens;
-        engine->weight_bytes_per_token += constant_bytes(&op);
-    }
+static void add_cost(void *user, const hy_op_cost *cost) {
+    hy_engine *engine = user;
+    engine->flops_per_token += cost->flops;
+    engine->weight_bytes_per_token += cost->weight_bytes;
 }
 
 hy_status hy_engine_describe(const hy_engine *engine, hy_engine_desc *out) {
@@ -272,13 +252,21 @@ hy_status hy_engine_describe(const hy_engine *engine, hy_engine_desc *out) {
     desc.max_rows = p->max_rows;
     desc.page_tokens = HY_PAGE_LENGTH;
     desc.pages = engine->setup.pages;
-    desc.pages_free = hy_pages_available(engine->pages);
+    desc.pages_free = engine->pages ? hy_pages_available(engine->pages) : engine->setup.pages;
     desc.load_us = engine->load_us;
     desc.compile_us = engine->setup.program->compile_ns / 1000;
     desc.bytes = engine->bytes;
     desc.weight_bytes_per_token = engine->weight_bytes_per_token;
     desc.flops_per_token = engine->flops_per_token;
     return hy_info_copy(out, &desc, sizeof desc, "hy_engine_desc");
+}
+
+hy_status hy_engine_memory(const hy_engine *engine, hy_plan_device *devices, uint32_t capacity,
+                           uint32_t *count) {
+    if (!engine || !count || (capacity && !devices))
+        return hy_fail(HY_E_ARGUMENT, "hy_engine_memory: an argument is NULL");
+    hy_setup_memory(&engine->setup, devices, capacity, count);
+    return HY_OK;
 }
 
 hy_status hy_engine_trace(hy_engine *engine, const char *path) {

@@ -4,7 +4,7 @@
  * plan.c            parameters -> devices, program, bytes     load.c      weights -> packed constants
  * engine.c          arenas, recording, life                   sequence.c  tokens and pages of one stream
  * step.c            one ragged batch                          sampler.c   logits -> token
- * pages.c           who owns which KV page */
+ * pages.c           who owns which KV page                    cost.c      what a step moves and computes */
 #ifndef HY_ENGINE_ENGINE_H
 #define HY_ENGINE_ENGINE_H
 
@@ -65,6 +65,9 @@ HY_NODISCARD hy_status hy_setup_print(const hy_model *model, const hy_setup *set
 void hy_setup_free(hy_setup *setup);
 /* HY_E_MEMORY with needed and available bytes. */
 HY_NODISCARD hy_status hy_setup_check(const hy_setup *setup);
+/* Bytes per device, as hy_plan. */
+void hy_setup_memory(const hy_setup *setup, hy_plan_device *devices, uint32_t capacity,
+                     uint32_t *count);
 /* Resolved defaults; checks every number. */
 HY_NODISCARD hy_status hy_setup_resolve(const hy_model *model, const hy_engine_params *params,
                                         hy_setup *out);
@@ -135,6 +138,10 @@ struct hy_engine {
     double flops_per_token;
 };
 
+/* step.c: the smallest bucket that holds a batch. */
+HY_NODISCARD hy_status hy_program_find_bucket(const hy_program *program, uint32_t tokens,
+                                              uint32_t sequences, uint32_t rows, uint32_t *out);
+
 /* load.c: packs every constant of the program into its place. */
 HY_NODISCARD hy_status hy_engine_load(hy_engine *engine);
 /* The largest piece that loading holds at once, in bytes, beside the arenas. */
@@ -148,6 +155,8 @@ void hy_sequence_advance(hy_sequence *sequence, uint32_t end);
 /* Takes a sequence out of the queue of pending ones. */
 void hy_sequence_unqueue(hy_sequence *sequence);
 
+/* HY_E_STATE for an engine that is only a plan. */
+HY_NODISCARD hy_status hy_engine_check_loaded(const hy_engine *engine);
 /* Remembers a device failure: everything later fails. Returns `status`. */
 HY_NODISCARD hy_status hy_engine_note(hy_engine *engine, hy_status status);
 

@@ -305,26 +305,31 @@ hy_status hy_setup_check(const hy_setup *setup) {
                    (unsigned long long)arena[HY_ARENA_STATE], (unsigned long long)host_available);
 }
 
+void hy_setup_memory(const hy_setup *setup, hy_plan_device *devices, uint32_t capacity,
+                     uint32_t *count) {
+    for (uint32_t d = 0; d < setup->devices && d < capacity; d++) {
+        const uint64_t *arena = setup->program->arena_bytes[d];
+        hy_plan_device *out = &devices[d];
+        memset(out, 0, sizeof *out);
+        memcpy(out->id, setup->id[d], sizeof out->id);
+        out->weights = arena[HY_ARENA_WEIGHTS];
+        out->state = arena[HY_ARENA_STATE];
+        out->activations = arena[HY_ARENA_ACTIVATIONS];
+        out->step = arena[HY_ARENA_STEP];
+        out->host = d == 0 ? setup->host_bytes : 0;
+        out->total = device_bytes(setup, d) + out->host;
+        out->available = setup->info[d].memory_free;
+    }
+    *count = setup->devices;
+}
+
 hy_status hy_plan(const hy_model *model, const hy_engine_params *params, hy_plan_device *devices,
                   uint32_t capacity, uint32_t *count) {
     hy_setup setup;
     if (!count || (capacity && !devices))
         return hy_fail(HY_E_ARGUMENT, "hy_plan: an argument is NULL");
     HY_TRY(hy_setup_make(model, params, &setup));
-    for (uint32_t d = 0; d < setup.devices && d < capacity; d++) {
-        const uint64_t *arena = setup.program->arena_bytes[d];
-        hy_plan_device *out = &devices[d];
-        memset(out, 0, sizeof *out);
-        memcpy(out->id, setup.id[d], sizeof out->id);
-        out->weights = arena[HY_ARENA_WEIGHTS];
-        out->state = arena[HY_ARENA_STATE];
-        out->activations = arena[HY_ARENA_ACTIVATIONS];
-        out->step = arena[HY_ARENA_STEP];
-        out->host = d == 0 ? setup.host_bytes : 0;
-        out->total = device_bytes(&setup, d) + out->host;
-        out->available = setup.info[d].memory_free;
-    }
-    *count = setup.devices;
+    hy_setup_memory(&setup, devices, capacity, count);
     hy_status status = hy_setup_check(&setup);
     hy_setup_free(&setup);
     return status;

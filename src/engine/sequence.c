@@ -20,6 +20,7 @@ static hy_status give_arrays(hy_sequence *s) {
 
 hy_status hy_sequence_new(hy_engine *engine, hy_sequence **out) {
     if (!engine || !out) return hy_fail(HY_E_ARGUMENT, "hy_sequence_new: an argument is NULL");
+    HY_TRY(hy_engine_check_loaded(engine));
     const uint32_t limit = engine->setup.params.max_sequences;
     for (uint32_t i = 0; i < limit; i++) {
         hy_sequence *s = &engine->sequences[i];

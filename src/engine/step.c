@@ -141,25 +141,24 @@ static hy_status run(hy_engine *engine, const hy_recorded *recorded) {
     return HY_OK;
 }
 
-/* The smallest bucket that holds the batch. */
-static hy_status find_bucket(const batch *b, uint32_t *out) {
-    const hy_program *program = b->engine->setup.program;
+hy_status hy_program_find_bucket(const hy_program *program, uint32_t tokens, uint32_t sequences,
+                                 uint32_t rows, uint32_t *out) {
     for (uint32_t i = 0; i < program->buckets; i++) {
         const uint32_t *bound = program->bucket[i].bounds.of;
-        if (b->tokens > bound[HY_SYMBOL_T] || b->parts > bound[HY_SYMBOL_S] ||
-            b->rows > bound[HY_SYMBOL_R])
+        if (tokens > bound[HY_SYMBOL_T] || sequences > bound[HY_SYMBOL_S] ||
+            rows > bound[HY_SYMBOL_R])
             continue;
         *out = i;
         return HY_OK;
     }
-    return hy_fail(HY_E_INTERNAL, "no bucket for %u tokens, %u sequences, %u rows", b->tokens,
-                   b->parts, b->rows);
+    return hy_fail(HY_E_INTERNAL, "no bucket for %u tokens, %u sequences, %u rows", tokens,
+                   sequences, rows);
 }
 
 static hy_status compute(const batch *b) {
     hy_engine *engine = b->engine;
     uint32_t bucket = 0;
-    HY_TRY(find_bucket(b, &bucket));
+    HY_TRY(hy_program_find_bucket(engine->setup.program, b->tokens, b->parts, b->rows, &bucket));
     for (uint32_t d = 0; d < engine->setup.devices; d++)
         fill_block(b, &engine->block[d]);
     return run(engine, &engine->recorded[bucket]);
@@ -199,6 +198,7 @@ static hy_status begin(hy_engine *engine, const hy_step_params *params, batch *b
 hy_status hy_engine_step(hy_engine *engine, const hy_step_params *params, hy_step_result *result) {
     batch b;
     if (!engine) return hy_fail(HY_E_ARGUMENT, "hy_engine_step: engine is NULL");
+    HY_TRY(hy_engine_check_loaded(engine));
     if (engine->failed)
         return hy_fail(HY_E_DEVICE,
                        "%s failed in an earlier step; free the engine and make another",
