@@ -40,6 +40,7 @@ typedef struct hy_device_info {
     char name[128];        /* "AMD EPYC 9354" */
     char arch[64];         /* "avx512-vnni", "sm_90", "gfx942" */
     char detail[256];      /* driver, features used and missing; one line */
+    char bus[16];          /* of PCI, as the system writes it: "0000:65:00.0"; "": none, not told */
     uint64_t memory_total; /* bytes */
     uint64_t memory_free;  /* bytes; for the CPU what can be used without swapping */
     uint32_t units;        /* cores, SMs, CUs */

@@ -16,10 +16,11 @@ static void print_device(const hy_device_desc *d) {
 }
 
 static json_t *device_json(const hy_device_desc *d) {
-    return json_pack("{s:s, s:b, s:s, s:s, s:s, s:I, s:I, s:i, s:b}", "id", d->id, "available",
-                     d->available, "name", d->name, "arch", d->arch, "detail", d->detail,
-                     "memory_total", (json_int_t)d->memory_total, "memory_free",
-                     (json_int_t)d->memory_free, "units", (int)d->units, "software", d->software);
+    return json_pack("{s:s, s:b, s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:s?}", "id", d->id,
+                     "available", d->available, "name", d->name, "arch", d->arch, "detail",
+                     d->detail, "memory_total", (json_int_t)d->memory_total, "memory_free",
+                     (json_int_t)d->memory_free, "units", (int)d->units, "software", d->software,
+                     "bus", d->bus[0] ? d->bus : NULL);
 }
 
 static int devices_main(int argc, char **argv) {

@@ -22,6 +22,7 @@
     X(device_name, "cuDeviceGetName", (char *name, int length, int device))                        \
     X(device_attribute, "cuDeviceGetAttribute", (int *value, int attribute, int device))           \
     X(device_memory, "cuDeviceTotalMem_v2", (size_t * bytes, int device))                          \
+    X(device_bus, "cuDeviceGetPCIBusId", (char *id, int length, int device))                       \
     X(context_retain, "cuDevicePrimaryCtxRetain", (void **context, int device))                    \
     X(context_release, "cuDevicePrimaryCtxRelease_v2", (int device))                               \
     X(context_set, "cuCtxSetCurrent", (void *context))                                             \

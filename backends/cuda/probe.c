@@ -68,18 +68,21 @@ static void describe(const cuda_functions *cuda, simt_probe *out) {
 
 void cuda_probe(const cuda_functions *cuda, int ordinal, simt_probe *out) {
     hy_device_info *info = &out->info;
+    char bus[64] = "";
     int device;
     size_t bytes = 0;
     *out = (simt_probe){.ordinal = ordinal, .info = {.name = "NVIDIA device"}};
     int code = cuda->device_get(&device, ordinal);
     if (code == SIMT_OK) code = cuda->device_name(info->name, sizeof info->name, device);
     if (code == SIMT_OK) code = cuda->device_memory(&bytes, device);
+    if (code == SIMT_OK) code = cuda->device_bus(bus, sizeof bus, device);
     if (code != SIMT_OK) {
         unusable(out, cuda_error_name(code));
         return;
     }
     const uint32_t major = needed(cuda, device, CUDA_MAJOR, &code);
     const uint32_t minor = needed(cuda, device, CUDA_MINOR, &code);
+    simt_set_bus(info, bus);
     info->memory_total = info->memory_free = bytes;
     info->software = strncmp(info->name, "emulated ", 9) == 0;
     snprintf(info->arch, sizeof info->arch, "sm_%u%u", major, minor);

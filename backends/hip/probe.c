@@ -103,6 +103,7 @@ void hip_probe(const hip_functions *hip, int ordinal, simt_probe *out) {
         unusable(out, hip_error_name(code));
         return;
     }
+    simt_set_bus(info, bus);
     info->memory_total = info->memory_free = bytes;
     info->software = strncmp(info->name, "emulated ", 9) == 0;
     if (!hip_topology_of(bus, &topology) && !arch_of_folder(topology.arch, sizeof topology.arch) &&

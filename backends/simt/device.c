@@ -110,6 +110,13 @@ void simt_close(hy_device *base) {
     free(device);
 }
 
+/* CUDA writes capitals. */
+void simt_set_bus(hy_device_info *info, const char *said) {
+    unsigned domain, bus, device, function;
+    if (sscanf(said, "%x:%x:%x.%x", &domain, &bus, &device, &function) == 4)
+        snprintf(info->bus, sizeof info->bus, "%04x:%02x:%02x.%x", domain, bus, device, function);
+}
+
 void simt_info(hy_device *base, hy_device_info *out) {
     simt_device *device = (simt_device *)base;
     size_t free_bytes, total;

@@ -133,6 +133,8 @@ HY_NODISCARD hy_status simt_open(const simt_vendor *vendor, const simt_probe *pr
                                  const hy_device_params *params, hy_device **out);
 void simt_close(hy_device *device);
 void simt_info(hy_device *device, hy_device_info *out);
+/* info->bus from what the vendor's library says, in the system's form. */
+void simt_set_bus(hy_device_info *info, const char *said);
 /* OK -> HY_OK; out of memory -> HY_E_MEMORY; else HY_E_DEVICE, and what a kernel did wrong loses the device. `what`
  * is the call. */
 HY_NODISCARD hy_status simt_check(simt_device *device, int code, const char *what);

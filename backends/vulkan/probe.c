@@ -23,6 +23,7 @@ typedef struct answers {
     VkPhysicalDeviceShaderIntegerDotProductProperties dot_properties;
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nvidia;
     VkPhysicalDeviceShaderCoreProperties2AMD amd;
+    VkPhysicalDevicePCIBusInfoPropertiesEXT pci;
     VkPhysicalDeviceFeatures2 features;
     VkPhysicalDeviceVulkan12Features features12;
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot;
@@ -91,6 +92,8 @@ static void ask_properties(const vulkan_loader *loader, const extensions *e, con
         chain(head, &a->nvidia, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV);
     if (has(e, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME))
         chain(head, &a->amd, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD);
+    if (p->bus_extension)
+        chain(head, &a->pci, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT);
     loader->GetPhysicalDeviceProperties2(p->physical, head);
 }
 
@@ -337,6 +340,9 @@ static void describe(const vulkan_loader *loader, vulkan_probe *p, const answers
              VK_API_VERSION_MINOR(p->api), driver_name(a));
     info->units = a->nvidia.shaderSMCount ? a->nvidia.shaderSMCount : a->amd.activeComputeUnitCount;
     if (!info->units) info->units = 1;
+    if (p->bus_extension)
+        snprintf(info->bus, sizeof info->bus, "%04x:%02x:%02x.%x", a->pci.pciDomain, a->pci.pciBus,
+                 a->pci.pciDevice, a->pci.pciFunction);
     vulkan_probe_memory(loader, p->physical, p->budget, &info->memory_total, &info->memory_free);
     if (info->memory_total > p->max_allocation) info->segment = p->max_allocation;
 }
@@ -350,6 +356,7 @@ static hy_status probe_modern(const vulkan_loader *loader, const extensions *e, 
     p->size_control_extension = !v13 && has(e, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     p->portability_subset = has(e, "VK_KHR_portability_subset");
     p->budget = has(e, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    p->bus_extension = has(e, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME);
     ask_properties(loader, e, p, a);
     ask_features(loader, e, p, a);
     set_limits(p, a);

@@ -16,7 +16,8 @@ typedef struct vulkan_probe {
     bool dot8, coopmat, size_control;
     bool dot8_extension, size_control_extension; /* not part of `api` */
     bool portability_subset;
-    bool budget; /* VK_EXT_memory_budget */
+    bool budget;        /* VK_EXT_memory_budget */
+    bool bus_extension; /* VK_EXT_pci_bus_info */
 } vulkan_probe;
 
 /* Every physical device in the order of preference: those that can be used first; discrete, integrated,

@@ -83,6 +83,7 @@ typedef struct hy_device_desc {
     uint64_t memory_free;  /* bytes at the time of the call */
     uint32_t units;        /* cores, SMs, CUs */
     int32_t software;      /* 1: emulated or a test device, never picked by default */
+    char bus[16];          /* of PCI, "0000:65:00.0"; "": it has none, or nobody tells */
 } hy_device_desc;
 
 /* Number of entries, available or not. Thread-safety: any thread. */

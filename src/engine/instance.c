@@ -125,6 +125,7 @@ static void describe(const entry *e, const hy_device_info *info, hy_device_desc 
     memcpy(desc->name, info->name, sizeof desc->name);
     memcpy(desc->arch, info->arch, sizeof desc->arch);
     memcpy(desc->detail, info->detail, sizeof desc->detail);
+    memcpy(desc->bus, info->bus, sizeof desc->bus);
     desc->memory_total = info->memory_total;
     desc->memory_free = info->memory_free;
     desc->units = info->units;

@@ -45,7 +45,7 @@ class Devices(CliTest):
         devices = {d['id']: d for d in self.ok('devices', '--json').json}
         for name in ('cpu:0', 'ref:0'):
             self.assertEqual(set(devices[name]), {'id', 'available', 'name', 'arch', 'detail', 'memory_total',
-                                                  'memory_free', 'units', 'software'})
+                                                  'memory_free', 'units', 'software', 'bus'})
             self.assertIs(devices[name]['available'], True)
             self.assertGreater(devices[name]['memory_total'], devices[name]['memory_free'])
             self.assertGreater(devices[name]['memory_free'], 1 << 20)
@@ -55,6 +55,8 @@ class Devices(CliTest):
             self.assertTrue(device['detail'], name)
             if name.startswith('vulkan:'):
                 self.assertRegex(device['arch'], r'^vulkan 1\.\d')
+            self.assertRegex(device['bus'] or 'none', r'^(none|[\da-f]{4,8}:[\da-f]{2}:[\da-f]{2}\.[\da-f])$')
+        self.assertEqual((devices['cpu:0']['bus'], devices['ref:0']['bus']), (None, None))
         self.assertTrue([name for name in devices if name.startswith('vulkan')], 'neither a device nor a reason')
         text = self.ok('devices').text
         for name in devices:

@@ -83,6 +83,10 @@ CUDA(cuDeviceTotalMem_v2, (size_t * bytes, int), true, {
     *bytes = EMU_MEMORY;
     return EMU_OK;
 })
+CUDA(cuDeviceGetPCIBusId, (char *id, int length, int device), true, {
+    snprintf(id, (size_t)length, "FFFF:%02X:00.0", 0xe0 + device); /* where no device is */
+    return EMU_OK;
+})
 CUDA(cuDevicePrimaryCtxRetain, (void **context, int), false, {
     *context = (void *)&attribute_of;
     return emu_retain(1);

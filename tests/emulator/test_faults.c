@@ -44,6 +44,21 @@ static void test_no_device(void **state) {
     assert_int_equal(job_whole(is_cuda ? "cuda:7" : "hip:7", NULL, &out), HY_E_NOT_FOUND);
 }
 
+/* As the system writes it, whatever the vendor does. */
+static void test_bus(void **state) {
+    hy_device_info infos[2];
+    hy_device *device;
+    uint32_t count = 0;
+    (void)state;
+    faults_clear();
+    job_ok(hy_device_open(faults.device, NULL, &device));
+    job_ok(device->backend->devices(infos, 2, &count));
+    assert_string_equal(infos[0].bus, "ffff:e0:00.0");
+    device->backend->info(device, &infos[1]);
+    assert_string_equal(infos[1].bus, "ffff:e0:00.0");
+    hy_device_close(device);
+}
+
 /* More submissions than there are events, and values asked for out of order. */
 static void test_many_submissions(void **state) {
     job j = {0};
@@ -99,6 +114,7 @@ static void hurry(hy_device *device) {
 int main(int count, char **arguments) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_device),
+        cmocka_unit_test(test_bus),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_loss_everywhere),
         cmocka_unit_test(faults_test_loss_is_sticky),

@@ -145,6 +145,21 @@ static void test_description(void **state) {
     refused(hy_model_describe(model, &desc), HY_E_ARGUMENT, "hy_model_desc.size");
 }
 
+/* A program of before `bus` was there gets what it knows and no byte more. */
+static void test_device_sizes(void **state) {
+    (void)state;
+    for (uint32_t i = 0; i < hy_device_count(instance); i++) {
+        hy_device_desc now = {.size = sizeof now, .bus = "poison"}, before = now;
+        before.size = offsetof(hy_device_desc, bus);
+        ok(hy_device_get(instance, i, &now));
+        ok(hy_device_get(instance, i, &before));
+        assert_string_equal(before.id, now.id);
+        assert_int_equal(before.software, now.software);
+        assert_string_equal(before.bus, "poison");
+        if (strcmp(now.id, "cpu:0") == 0) assert_string_equal(now.bus, "");
+    }
+}
+
 static void test_text(void **state) {
     hy_model *m = open_tiny(&(tiny_model){.vocabulary = true});
     hy_decoder *decoder = NULL;
@@ -473,6 +488,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open_errors),
         cmocka_unit_test(test_description),
+        cmocka_unit_test(test_device_sizes),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_engine_errors),
         cmocka_unit_test(test_memory_is_refused_before_loading),

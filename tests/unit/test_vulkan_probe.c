@@ -104,16 +104,21 @@ static void VKAPI_CALL properties(VkPhysicalDevice physical, VkPhysicalDevicePro
     out->limits.maxComputeSharedMemorySize = 49152;
 }
 
-static void fill_units(const fake *f, void *chain) {
+static void fill_more(const fake *f, void *chain) {
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV *nvidia =
         find(chain, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV);
     VkPhysicalDeviceShaderCoreProperties2AMD *amd =
         find(chain, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD);
+    VkPhysicalDevicePCIBusInfoPropertiesEXT *pci =
+        find(chain, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PCI_BUS_INFO_PROPERTIES_EXT);
     /* A struct may hang in the chain only where its extension is. */
     assert_int_equal(nvidia != NULL, fake_has(f, "VK_NV_shader_sm_builtins"));
     assert_int_equal(amd != NULL, fake_has(f, "VK_AMD_shader_core_properties2"));
+    assert_int_equal(pci != NULL, fake_has(f, "VK_EXT_pci_bus_info"));
     if (nvidia) nvidia->shaderSMCount = f->units;
     if (amd) amd->activeComputeUnitCount = f->units;
+    if (!pci) return;
+    pci->pciDomain = 0x10000, pci->pciBus = 0xe1, pci->pciDevice = 0x1f, pci->pciFunction = 7;
 }
 
 static void VKAPI_CALL properties2(VkPhysicalDevice physical, VkPhysicalDeviceProperties2 *out) {
@@ -139,7 +144,7 @@ static void VKAPI_CALL properties2(VkPhysicalDevice physical, VkPhysicalDevicePr
         subgroups->minSubgroupSize = f->min_subgroup;
         subgroups->requiredSubgroupSizeStages = VK_SHADER_STAGE_COMPUTE_BIT;
     }
-    fill_units(f, out);
+    fill_more(f, out);
 }
 
 static void VKAPI_CALL features2(VkPhysicalDevice physical, VkPhysicalDeviceFeatures2 *out) {
@@ -335,17 +340,19 @@ static void preferred(void **state) {
 
 static void numbers(void **state) {
     (void)state;
-    const fake f = {.name = "GeForce",
-                    .driver = VK_DRIVER_ID_NVIDIA_PROPRIETARY,
-                    .driver_name = "NVIDIA",
-                    .extension = {"VK_NV_shader_sm_builtins", "VK_EXT_memory_budget"},
-                    .units = 84,
-                    .heap = 24 * GIB,
-                    .used = 5 * GIB,
-                    .max_allocation = 4 * GIB - 1,
-                    .max_buffer = 8 * GIB};
+    const fake f = {
+        .name = "GeForce",
+        .driver = VK_DRIVER_ID_NVIDIA_PROPRIETARY,
+        .driver_name = "NVIDIA",
+        .extension = {"VK_NV_shader_sm_builtins", "VK_EXT_memory_budget", "VK_EXT_pci_bus_info"},
+        .units = 84,
+        .heap = 24 * GIB,
+        .used = 5 * GIB,
+        .max_allocation = 4 * GIB - 1,
+        .max_buffer = 8 * GIB};
     vulkan_probe p = probe_one(&f);
     assert_string_equal(p.info.arch, "vulkan 1.3 nvidia");
+    assert_string_equal(p.info.bus, "10000:e1:1f.7");
     assert_int_equal(p.info.units, 84);
     assert_true(p.info.memory_total == 24 * GIB && p.info.memory_free == 19 * GIB);
     assert_true(p.max_allocation == 4 * GIB - 65536 && p.info.segment == p.max_allocation);
@@ -364,7 +371,9 @@ static void numbers(void **state) {
     assert_int_equal(p.info.memory_free, 0);
     assert_int_equal(p.info.units, 84);
     small.max_buffer = GIB;
+    small.extension[2] = NULL;
     p = probe_one(&small);
+    assert_string_equal(p.info.bus, "");
     assert_true(p.info.segment == GIB);
 }
 
