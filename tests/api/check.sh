@@ -6,7 +6,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0
 mkdir -p "$work/base" "$work/hal" "$work/backends/cpu" "$work/backends/ref" "$work/src/graph" \
-    "$work/src/compile" "$work/models" "$work/tools" "$work/include/halyard" "$work/shaders/vulkan"
+    "$work/src/compile" "$work/models" "$work/tools/bench" "$work/include/halyard" "$work/shaders/vulkan"
 cp "$2/.clang-format" "$work/"
 
 cat >"$work/hal/clean.h" <<'END'
@@ -30,6 +30,7 @@ printf '#include "hal/clean.h"\n' >"$work/backends/cpu/clean.c"
 printf '#include "backends/cpu/cpu.h"\n' >"$work/backends/registry.c"
 printf '#include "src/graph/graph.h"\n' >"$work/models/clean.c"
 printf '#include "src/graph/graph.h"\n' >"$work/tools/inspect.c"
+printf '#include "base/num.h"\n' >"$work/tools/bench/clean.c"
 cat >"$work/shaders/vulkan/clean.comp" <<'END'
 /* shaders/vulkan/clean.comp: nothing to find. */
 #version 460
@@ -68,6 +69,7 @@ include models/across.c src/compile/compile.h
 include src/compile/vendor.c backends/registry.h
 include tools/run.c src/engine/engine.h
 include tools/bench.c hal/hal.h
+include tools/bench/up.c hal/hal.h
 include base/relative.c arena.h
 include base/relative2.c ../hal/hal.h
 
