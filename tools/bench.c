@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/bench/machine.h"
 #include "tools/cli.h"
 #include "tools/probe.h"
 
@@ -180,24 +181,9 @@ static int print_row(bench *b, const row *r, const hy_engine_desc *engine, uint6
     return 0;
 }
 
-/* The peak counts from here on. */
-static void reset_peak_rss(void) {
-    FILE *file = fopen("/proc/self/clear_refs", "w");
-    if (!file) return;
-    fputs("5", file);
-    fclose(file);
-}
-
 /* Without the probe's memory, which is no part of what a model needs and resident all the time. */
 static uint64_t peak_rss(const bench *b) {
-    unsigned long long kib = 0;
-    char line[128];
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file && fgets(line, sizeof line, file)) {
-        if (sscanf(line, "VmHWM: %llu", &kib) == 1) break;
-    }
-    if (file) fclose(file);
-    const uint64_t bytes = kib * 1024, own = b->probe ? PROBE_BYTES : 0;
+    const uint64_t bytes = machine_peak_bytes(), own = b->probe ? PROBE_BYTES : 0;
     return bytes > own ? bytes - own : 0;
 }
 
@@ -289,7 +275,7 @@ static int bench_all(bench *b) {
     b->probe = cpu ? probe_new(b->e.threads, b->e.cpu_mask, b->e.isa, PROBE_BYTES) : NULL;
     if (b->probe) b->threads = probe_threads(b->probe);
     if (b->probe) b->read_bandwidth = probe_best(b->probe, PROBE_READ);
-    reset_peak_rss();
+    machine_peak_reset();
     progress(b, "");
     if (!b->json) print_header(b);
     for (uint32_t i = 0; i < b->devices && !code; i++)
