@@ -107,6 +107,7 @@ static void test_paired(void **state) {
     near(r.low, 4 * pow(2, -12.70620474), 1e-7);
     near(r.high, 4 * pow(2, 12.70620474), 1e-7);
     assert_true(r.df == 1);
+    near(r.scatter, log(4) / sqrt(2), 1e-12);
     assert_true(stats_ratio_paired((double[]){1, 2, 3}, (double[]){3, 6, 9}, 3, &r));
     near(r.low, 3, 1e-12);
     near(r.high, 3, 1e-12);

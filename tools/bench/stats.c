@@ -153,8 +153,9 @@ static void interval(double mean, double error, double df, stats_ratio *out) {
 bool stats_ratio_paired(const double *a, const double *b, size_t n, stats_ratio *out) {
     if (n < 2 || !positive(a, n) || !positive(b, n)) return false;
     double mean;
-    const double error = sqrt(variance(log_ratio, a, b, n, &mean) / (double)n);
-    interval(mean, error, (double)(n - 1), out);
+    const double sd = sqrt(variance(log_ratio, a, b, n, &mean));
+    interval(mean, sd / sqrt((double)n), (double)(n - 1), out);
+    out->scatter = sd;
     return true;
 }
 

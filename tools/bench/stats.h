@@ -39,6 +39,7 @@ typedef struct stats_ratio {
     double ratio;     /* geometric mean of b over that of a */
     double low, high; /* the interval's ends */
     double df;        /* degrees of freedom of the t distribution used */
+    double scatter;   /* of pairs: standard deviation of the logs of their ratios; otherwise 0 */
 } stats_ratio;
 
 /* Pairs: a[i] and b[i] were measured side by side, so what both suffered cancels. t interval of the mean of
