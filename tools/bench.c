@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "tools/bench/machine.h"
+#include "tools/bench/compare.h"
+#include "tools/bench/import.h"
 #include "tools/cli.h"
 #include "tools/probe.h"
 
@@ -290,6 +292,8 @@ static int bench_all(bench *b) {
 }
 
 static int bench_main(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "compare")) return bench_compare(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "import")) return bench_import(argc - 1, argv + 1);
     bench b = {.prompt = 512, .predict = 128, .repeats = 3, .parallel = 1};
     const cli_option options[] = {
         {"--synth", CLI_TEXT, &b.synth, "SHAPE:TYPE",
