@@ -31,6 +31,8 @@ void hy_mapping_advise(const hy_mapping *mapping, size_t offset, size_t size, in
 typedef struct hy_writer hy_writer;
 HY_NODISCARD hy_status hy_writer_open(const char *path, hy_writer **out);
 HY_NODISCARD hy_status hy_writer_write(hy_writer *writer, const void *data, size_t size);
+/* Zeros that take no room on the disk, where the file system can do so. Not into a pipe. */
+HY_NODISCARD hy_status hy_writer_skip(hy_writer *writer, uint64_t size);
 /* Bytes written so far. */
 uint64_t hy_writer_offset(const hy_writer *writer);
 /* Flushes, renames and frees. On failure the temporary file is removed and the writer freed as

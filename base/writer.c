@@ -140,6 +140,18 @@ static hy_status flush(hy_writer *writer) {
     return write_through(writer, writer->buffer, size);
 }
 
+hy_status hy_writer_skip(hy_writer *writer, uint64_t size) {
+    if (writer->failed) return hy_fail(HY_E_IO, "%s: an earlier write failed", writer->path);
+    HY_TRY(flush(writer));
+    writer->offset += size;
+    if (writer->offset > INT64_MAX || ftruncate(writer->fd, (off_t)writer->offset) != 0 ||
+        lseek(writer->fd, 0, SEEK_END) < 0) {
+        writer->failed = true;
+        return fail_write(errno, "cannot leave a hole", writer->path);
+    }
+    return HY_OK;
+}
+
 hy_status hy_writer_write(hy_writer *writer, const void *data, size_t size) {
     if (writer->failed) return hy_fail(HY_E_IO, "%s: an earlier write failed", writer->path);
     if (size > BUFFER_BYTES - writer->buffered) HY_TRY(flush(writer));

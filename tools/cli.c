@@ -94,8 +94,7 @@ static void print_options(const cli_option *option) {
     }
 }
 
-/* True when `word` [length] is one of "-n, --predict". */
-static bool named(const char *names, const char *word, size_t length) {
+bool cli_names(const char *names, const char *word, size_t length) {
     while (*names) {
         size_t n = strcspn(names, ", ");
         if (n == length && memcmp(names, word, n) == 0) return true;
@@ -107,7 +106,7 @@ static bool named(const char *names, const char *word, size_t length) {
 
 static const cli_option *find(const cli_option *option, const char *word, size_t length) {
     for (; option && (option->names || option->kind == CLI_HEADING); option++) {
-        if (option->names && named(option->names, word, length)) return option;
+        if (option->names && cli_names(option->names, word, length)) return option;
     }
     return NULL;
 }
@@ -145,6 +144,12 @@ static bool store(const cli_option *option, const char *value) {
         errno = 0;
         *(float *)option->target = strtof(value, &end);
         return !errno && *value && !*end;
+    case CLI_LIST: {
+        cli_list *list = option->target;
+        if (list->count == sizeof list->item / sizeof *list->item) return false;
+        list->item[list->count++] = value;
+        return true;
+    }
     default:
         *(const char **)option->target = value;
         return true;

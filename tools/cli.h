@@ -28,8 +28,15 @@ typedef enum cli_kind {
     CLI_U64,    /* uint64_t *, decimal or 0x */
     CLI_F32,    /* float * */
     CLI_TEXT,   /* const char ** */
+    CLI_LIST,   /* cli_list *: may be given again and again */
     CLI_HEADING /* no option: a line in --help */
 } cli_kind;
+
+/* Texts in the order in which they were given. */
+typedef struct cli_list {
+    const char *item[64];
+    uint32_t count;
+} cli_list;
 
 typedef struct cli_option {
     const char *names; /* "-n, --predict": as printed; each word is accepted */
@@ -46,6 +53,9 @@ typedef struct cli_option {
  * line). */
 int cli_parse(int argc, char **argv, const char *usage, const cli_option *options,
               const cli_option *more, const char **positional, size_t capacity, size_t *count);
+
+/* True when `word` [length] is one of the words of `names`, "-n, --predict". */
+bool cli_names(const char *names, const char *word, size_t length);
 
 /* Prints "halyard NAME: text" (one line; "" for no name) to stderr and returns `code`. Warnings still held are
  * dropped: a failure is one line. */
@@ -77,7 +87,7 @@ uint64_t cli_now_ns(void);
 
 /* What the options say, and what was opened by them. */
 typedef struct cli_engine {
-    const char *model_path, *device, *kv_type, *numerics, *isa, *trace_path;
+    const char *model_path, *device, *kv_type, *numerics, *isa, *profile_path;
     uint32_t context, threads, batch, micro_batch, max_rows, max_sequences;
     const char *cpu_mask;
     bool validate, fallback, no_prefix_cache, no_graphs, verbose;
@@ -97,7 +107,7 @@ int cli_engine_start(const char *command, cli_engine *e);
 bool cli_check_cpus(const char *command, const char *text);
 /* Resolved engine parameters; HY error line and false for an unknown --kv-type or --numerics. */
 bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_params *out);
-/* Writes the trace when asked for, frees everything. Returns `code`, or 1 when the trace failed. */
+/* Writes the profile when asked for, frees everything. Returns `code`, or 1 when the profile failed. */
 int cli_engine_close(const char *command, cli_engine *e, int code);
 
 /* ---- synthetic models (synth.c), also used by bench ---- */
@@ -105,5 +115,7 @@ int cli_engine_close(const char *command, cli_engine *e, int code);
 /* Writes a random-weight model of a public shape. HY_E_NOT_FOUND lists the shapes. */
 HY_NODISCARD hy_status synth_write(const char *shape, const char *type, uint64_t seed,
                                    const char *path);
+/* The same without weights: zeros that take no room on the disk. For planning. */
+HY_NODISCARD hy_status synth_write_sparse(const char *shape, const char *type, const char *path);
 
 #endif

@@ -29,7 +29,8 @@ const cli_option *cli_engine_options(cli_engine *e) {
         {"--no-graphs", CLI_FLAG, &e->no_graphs, NULL,
          "CUDA, HIP: launch kernels one by one, no graphs"},
         {"--validate", CLI_FLAG, &e->validate, NULL, "check every call to the backend (slower)"},
-        {"--trace", CLI_TEXT, &e->trace_path, "FILE", "write a Chrome trace of every op (slower)"},
+        {"--profile", CLI_TEXT, &e->profile_path, "FILE",
+         "write a Chrome trace of every op (slower)"},
         {"-v, --verbose", CLI_FLAG, &e->verbose, NULL, "log what is chosen and why"},
         {NULL, CLI_FLAG, NULL, NULL, NULL},
     };
@@ -92,7 +93,7 @@ bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_param
                              .max_sequences = e->max_sequences, .kv_type = kv,
                              .numerics = fast ? HY_NUMERICS_FAST : HY_NUMERICS_INVARIANT,
                              .cpus = e->cpu_mask, .isa = e->isa, .fallback = e->fallback,
-                             .validate = e->validate, .trace = e->trace_path != NULL,
+                             .validate = e->validate, .trace = e->profile_path != NULL,
                              .no_prefix_cache = e->no_prefix_cache, .no_graphs = e->no_graphs);
     return true;
 }
@@ -116,8 +117,8 @@ int cli_engine_start(const char *command, cli_engine *e) {
 }
 
 int cli_engine_close(const char *command, cli_engine *e, int code) {
-    if (e->engine && e->trace_path && code == 0 &&
-        hy_engine_trace(e->engine, e->trace_path) != HY_OK) {
+    if (e->engine && e->profile_path && code == 0 &&
+        hy_engine_trace(e->engine, e->profile_path) != HY_OK) {
         code = cli_status(command);
     }
     if (code == 0) cli_log_show();

@@ -36,6 +36,8 @@ static const shape shapes[] = {
     {"llama-3.2-3b",   "llama",    28, 3072,  8192, 24,  8, 128, 128256, 131072,  500000, true,  false, false, 0, 0},
     {"llama-3-8b",     "llama",    32, 4096, 14336, 32,  8, 128, 128256,   8192,  500000, false, false, false, 0, 0},
     {"mixtral-8x7b",   "llama",    32, 4096, 14336, 32,  8, 128,  32000,  32768, 1000000, false, false, false, 8, 2},
+    {"llama-3-70b",    "llama",    80, 8192, 28672, 64,  8, 128, 128256,   8192,  500000, false, false, false, 0, 0},
+    {"qwen3-8b",       "qwen3",    36, 4096, 12288, 32,  8, 128, 151936,  40960, 1000000, false, false, true,  0, 0},
     {"qwen3-30b-a3b",  "qwen3moe", 48, 2048,   768, 32,  4, 128, 151936,  40960, 1000000, false, false, true, 128, 8},
 };
 // clang-format on
@@ -331,17 +333,32 @@ static hy_status find_shape(const char *name, const shape **out) {
     return status;
 }
 
+static hy_status leave_hole(plan *p, const tensor *t) {
+    (void)t;
+    return hy_gguf_write_hole(p->w);
+}
+
+static hy_status write_model(plan *p, const char *shape_name, const char *type, const char *path,
+                             visit data) {
+    HY_TRY(find_shape(shape_name, &p->s));
+    HY_TRY(parse_type(type, p));
+    HY_TRY(hy_gguf_writer_new(path, &p->w));
+    hy_status status = write_metadata(p);
+    if (status == HY_OK) status = visit_all(p, declare);
+    if (status == HY_OK) status = visit_all(p, data);
+    if (status == HY_OK) return hy_gguf_writer_finish(p->w);
+    hy_gguf_writer_abandon(p->w);
+    return status;
+}
+
 hy_status synth_write(const char *shape_name, const char *type, uint64_t seed, const char *path) {
     plan p = {.rng = hy_rng_seed(seed)};
-    HY_TRY(find_shape(shape_name, &p.s));
-    HY_TRY(parse_type(type, &p));
-    HY_TRY(hy_gguf_writer_new(path, &p.w));
-    hy_status status = write_metadata(&p);
-    if (status == HY_OK) status = visit_all(&p, declare);
-    if (status == HY_OK) status = visit_all(&p, write_tensor);
-    if (status == HY_OK) return hy_gguf_writer_finish(p.w);
-    hy_gguf_writer_abandon(p.w);
-    return status;
+    return write_model(&p, shape_name, type, path, write_tensor);
+}
+
+hy_status synth_write_sparse(const char *shape_name, const char *type, const char *path) {
+    plan p = {.rng = hy_rng_seed(0)};
+    return write_model(&p, shape_name, type, path, leave_hole);
 }
 
 static int synth_main(int argc, char **argv) {

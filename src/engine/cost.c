@@ -91,6 +91,33 @@ static bool is_int8(const hy_op *op) {
            op->operand[HY_GROUPED_MATMUL_x].dtype == HY_DTYPE_A8;
 }
 
+static const char *type_name(const hy_tensor *t) {
+    return hy_dtype_get((hy_dtype)t->dtype)->name;
+}
+
+/* type, tokens and extent[], as halyard.h has them. */
+static void describe(const hy_op *op, const step *s, hy_op_cost *out) {
+    const hy_tensor *t = op->operand;
+    const hy_tensor *last = &t[hy_op_get((hy_op_kind)op->kind)->operands - 1];
+    out->tokens = last->dim[0];
+    out->extent[0] = last->dim[last->rank - 1];
+    if (op->kind == HY_OP_MATMUL || op->kind == HY_OP_EMBED) {
+        const hy_tensor *w = &t[op->kind == HY_OP_EMBED ? HY_EMBED_table : HY_MATMUL_w];
+        out->type = type_name(w);
+        memcpy(out->extent, w->dim, 2 * sizeof *w->dim);
+    } else if (op->kind == HY_OP_GROUPED_MATMUL) {
+        out->type = type_name(&t[HY_GROUPED_MATMUL_w]);
+        memcpy(out->extent, t[HY_GROUPED_MATMUL_w].dim, 3 * sizeof *last->dim);
+        out->extent[3] = t[HY_GROUPED_MATMUL_ids].dim[1];
+    } else if (op->kind == HY_OP_ATTENTION) {
+        out->type = type_name(&t[HY_ATTENTION_k_cache]);
+        out->extent[0] = t[HY_ATTENTION_q].dim[1];
+        out->extent[1] = t[HY_ATTENTION_k_cache].dim[1];
+        out->extent[2] = t[HY_ATTENTION_q].dim[2];
+        out->extent[3] = s->past + s->count[HY_COUNTER_T] / s->count[HY_COUNTER_S];
+    }
+}
+
 static void cost_op(const hy_program_step *at, const step *s, hy_op_cost *out) {
     const hy_op op = at_counts(&at->op, s);
     double weights = 0, activations = 0, read = 0, written = 0;
@@ -115,6 +142,7 @@ static void cost_op(const hy_program_step *at, const step *s, hy_op_cost *out) {
     out->kv_written_bytes = (uint64_t)written;
     out->activation_bytes = (uint64_t)activations;
     out->flops = op.kind == HY_OP_ATTENTION ? attention_flops(&op, s) : hy_op_flops(&op);
+    describe(&op, s, out);
     out->arithmetic = is_int8(&op) ? HY_ARITHMETIC_INT8 : arithmetic_of(&op, &at->kernel);
 }
 

@@ -153,6 +153,8 @@ HY_NODISCARD hy_status hy_gguf_declare(hy_gguf_writer *w, const char *name, hy_d
 HY_NODISCARD hy_status hy_gguf_declare_copy(hy_gguf_writer *w, const hy_gguf_tensor *tensor);
 /* Bytes of the declared tensors, in order, in pieces of any size. */
 HY_NODISCARD hy_status hy_gguf_write_data(hy_gguf_writer *w, const void *data, uint64_t size);
+/* What is left of the current tensor as zeros that take no room on the disk. */
+HY_NODISCARD hy_status hy_gguf_write_hole(hy_gguf_writer *w);
 /* Completes the file and frees the writer, also on failure. HY_E_STATE when data is missing. */
 HY_NODISCARD hy_status hy_gguf_writer_finish(hy_gguf_writer *w);
 void hy_gguf_writer_abandon(hy_gguf_writer *w);

@@ -306,6 +306,16 @@ static hy_status begin(hy_gguf_writer *w) {
     return status;
 }
 
+/* `size` bytes of the current tensor are there; the next one follows its end. */
+static hy_status advance(hy_gguf_writer *w, uint64_t size) {
+    w->left -= size;
+    if (w->left) return HY_OK;
+    HY_TRY(pad(w));
+    w->current++;
+    if (w->current < w->tensor_count) w->left = w->tensors[w->current].size;
+    return HY_OK;
+}
+
 hy_status hy_gguf_write_data(hy_gguf_writer *w, const void *data, uint64_t size) {
     const uint8_t *bytes = data;
     HY_TRY(begin(w));
@@ -317,13 +327,17 @@ hy_status hy_gguf_write_data(hy_gguf_writer *w, const void *data, uint64_t size)
         HY_TRY(hy_writer_write(w->file, bytes, (size_t)part));
         bytes += part;
         size -= part;
-        w->left -= part;
-        if (w->left) continue;
-        HY_TRY(pad(w));
-        w->current++;
-        if (w->current < w->tensor_count) w->left = w->tensors[w->current].size;
+        HY_TRY(advance(w, part));
     }
     return HY_OK;
+}
+
+hy_status hy_gguf_write_hole(hy_gguf_writer *w) {
+    HY_TRY(begin(w));
+    if (w->current == w->tensor_count)
+        return hy_fail(HY_E_ARGUMENT, "every declared tensor has its data");
+    HY_TRY(hy_writer_skip(w->file, w->left));
+    return advance(w, w->left);
 }
 
 hy_status hy_gguf_writer_finish(hy_gguf_writer *w) {

@@ -66,7 +66,6 @@ class Usage(CliTest):
         self.wrong('bench -m MODEL -r 0', '-r 0')
         self.wrong('bench -m MODEL -r 101', '-r 101', '100')
         self.wrong('bench -m MODEL -p 0 -n 0', 'nothing')
-        self.wrong('bench -m MODEL --synth tiny:q4_0', 'one of -m and --synth')
 
     def test_out_of_range(self):
         """Numbers that are numbers, but not possible ones."""
@@ -291,7 +290,7 @@ class Output(CliTest):
     def writers(self, target):
         return (('quantize', self.model, target, 'q8_0'), ('synth', 'tiny', '-o', target),
                 ('eval', '-m', self.model, '-p', 'Tom and', '--logits', target),
-                ('run', '-m', self.model, '-p', 'Tom', '-n', 2, '--trace', target))
+                ('run', '-m', self.model, '-p', 'Tom', '-n', 2, '--profile', target))
 
     def test_unwritable_files(self):
         os.makedirs(self.path('folder'), exist_ok=True)

@@ -1,4 +1,4 @@
-"""Help of every command, `devices`, `inspect`, `bench`, `verify`, and the options --trace and --validate."""
+"""Help of every command, `devices`, `inspect`, `verify`, and the options --profile and --validate."""
 import json
 import re
 
@@ -6,8 +6,9 @@ from harness import CliTest, SANITIZER, data, tinystories
 
 COMMANDS = {
     'run': '-m -p -f --ids -n --temp --top-k --top-p --min-p --typical --repeat-penalty --seed -s --chat -i '
-           '--no-bos --json --device -c -t -b -ub --kv-type --numerics --isa --cpu-mask --validate --trace',
-    'bench': '-m --synth -p -n -r --json --device -t',
+           '--no-bos --json --device -c -t -b -ub --kv-type --numerics --isa --cpu-mask --validate --profile',
+    'bench': '-m --synth --device -p -n -pg -d -b -r --time-limit --no-verify --trace --rate --vs --vs-binary --predict '
+             '--price -o -oe --json -t -ub --kv-type --numerics -c --isa --cpu-mask',
     'devices': '--json',
     'inspect': '--tensors --graph --dot --plan --json --device -c',
     'tokenize': '-m -p -f --no-bos --special --decode --json',
@@ -137,7 +138,7 @@ class Trace(CliTest):
         plain = self.ok('run', '-m', tinystories(), '-p', 'Tom', '-n', 4).text
         for device in ('cpu', 'ref'):
             self.assertEqual(self.ok('run', '-m', tinystories(), '--device', device, '-p', 'Tom', '-n', 4,
-                                     '--trace', path).text, plain)
+                                     '--profile', path).text, plain)
             with open(path, encoding='utf-8') as file:
                 trace = json.load(file)
             events = trace['traceEvents'] if isinstance(trace, dict) else trace
@@ -158,29 +159,6 @@ class Trace(CliTest):
         for line in result.err.decode().splitlines():
             self.assertRegex(line, r'^halyard: (warning|info|debug): \S')
             self.assertNotIn('memory', line)
-
-
-class Bench(CliTest):
-    def test_json(self):
-        model = self.synth('tiny.gguf')
-        rows = self.ok('bench', '-m', model, '--device', 'cpu', '-p', 16, '-n', 4, '-r', 2, '--json').json
-        self.assertEqual([row['test'] for row in rows], ['pp16', 'tg4'])
-        for row in rows:
-            self.assertGreaterEqual(set(row), {'model_name', 'model_type', 'model_size', 'model_n_params',
-                                               'device', 'n_threads', 'test', 'n_prompt', 'n_gen', 'avg_ts',
-                                               'stddev_ts', 'samples_ts', 'load_ms', 'peak_rss'})
-            self.assertEqual((row['device'], row['model_type']), ('cpu:0', 'Q4_0'))
-            self.assertEqual(len(row['samples_ts']), 2)
-            self.assertAlmostEqual(sum(row['samples_ts']) / 2 / row['avg_ts'], 1, places=5)
-        self.assertEqual([(r['n_prompt'], r['n_gen']) for r in rows], [(16, 0), (0, 4)])
-
-    def test_markdown(self):
-        text = self.ok('bench', '--synth', 'tiny:q4_0', '-p', 8, '-n', 0, '-r', 1, '-t', 1).text
-        table = [line for line in text.splitlines() if line.startswith('|')]
-        self.assertGreaterEqual(len(table), 3, text)
-        self.assertEqual(len({line.count('|') for line in table}), 1, text)
-        self.assertRegex(text, r'\| pp8 \|')
-        self.assertNotRegex(text, r'\| tg')
 
 
 class Verify(CliTest):

@@ -59,6 +59,22 @@ hy_emulator_order order_wanted() {
     return HY_ORDER_BOTH;
 }
 
+/* HALYARD_EMULATOR_WRONG: kernels whose name contains it do nothing, as if they were wrong. */
+void run(const work &w) {
+    const char *wrong = getenv("HALYARD_EMULATOR_WRONG");
+    if (wrong && *wrong && strstr(w.function->name, wrong)) return;
+    hy_emulator_launch(w.function, &w.args, w.grid[0], w.grid[1], w.threads, w.shared_bytes,
+                       order_wanted());
+}
+
+/* HALYARD_EMULATOR_LOST: the launch of this number, of a graph or a kernel, loses the device. */
+bool lose(void) {
+    static const char *const number = getenv("HALYARD_EMULATOR_LOST");
+    static long left = number ? atol(number) : 0;
+    if (left <= 0 || --left > 0) return emulator_state.faults.lost;
+    return emulator_state.faults.lost = true;
+}
+
 } // namespace
 
 struct emu_stream {
@@ -221,14 +237,14 @@ int emu_multiply(const emu_product *product, emu_stream *stream) {
 }
 
 int emu_graph_launch(const emu_graph *graph) {
+    if (lose()) return EMU_LAUNCH_FAILED;
     emulator_state.graph_launches++;
     for (const work &w : graph->work_) {
         emulator_state.graph_nodes++;
         if (!w.function && !w.to)
             multiply(w.product);
         else if (w.function)
-            hy_emulator_launch(w.function, &w.args, w.grid[0], w.grid[1], w.threads, w.shared_bytes,
-                               order_wanted());
+            run(w);
         else
             memmove(w.to, w.from, w.bytes);
     }
@@ -320,8 +336,9 @@ int emu_launch(emu_function *function, const uint32_t grid[3], const uint32_t bl
         stream->kept.push_back(w);
         return EMU_OK;
     }
+    if (lose()) return EMU_LAUNCH_FAILED;
     emulator_state.launches++;
-    hy_emulator_launch(function, &w.args, grid[0], grid[1], block[0], shared_bytes, order_wanted());
+    run(w);
     return EMU_OK;
 }
 

@@ -20,7 +20,7 @@ static hy_model *model, *mixture;
 
 typedef struct sums {
     double weights, read, written, activations, flops, attention;
-    uint32_t ops, int8;
+    uint32_t ops, int8, seen, rows; /* positions that attention sees, rows of logits */
 } sums;
 
 static void add(void *user, const hy_op_cost *c) {
@@ -34,6 +34,13 @@ static void add(void *user, const hy_op_cost *c) {
     s->int8 += c->arithmetic == HY_ARITHMETIC_INT8;
     s->ops++;
     assert_non_null(strstr(c->kernel, c->op));
+    if (strcmp(c->op, "attention") == 0) {
+        const uint32_t want[3] = {HEADS, 1, H};
+        assert_memory_equal(c->extent, want, sizeof want);
+        assert_string_equal(c->type, "f16");
+        s->seen = c->extent[3];
+    }
+    if (strcmp(c->op, "matmul") == 0 && c->extent[0] == V) s->rows = c->tokens;
     assert_string_equal(c->device, strncmp(c->kernel, "cpu", 3) == 0 ? "cpu:0" : "ref:0");
 }
 
@@ -93,6 +100,9 @@ static void test_batches(void **state) {
     /* the weights once, but for the embedding's rows */
     assert_true(eight.weights == one.weights + 7 * D * 4);
     const sums chunk = costs(engine, hy_step_shape(.tokens = 100, .past = 20));
+    assert_int_equal(chunk.seen, 120);
+    assert_int_equal(chunk.rows, 1);
+    assert_int_equal(eight.rows, 8);
     assert_true(chunk.read == LAYERS * 120 * 2.0 * H * 2);
     assert_true(chunk.attention == LAYERS * (100 * 20 + 5050.0) * HEADS * (4.0 * H + 4));
     hy_engine_free(engine);

@@ -1,0 +1,16 @@
+/* tools/bench/predict.h: how long a test should take, from kernels measured one by one on this machine: no model is
+ * loaded, so it may be far too large for it.
+ *
+ * Every distinct product and attention of the plan runs alone for a moment, by the plan's own kernel at its own shape,
+ * on copies that no cache holds; what is small counts at the limit of its bytes and operations. The sum over the plan is
+ * the prediction. */
+#ifndef HY_TOOLS_BENCH_PREDICT_H
+#define HY_TOOLS_BENCH_PREDICT_H
+
+#include "tools/bench/limit.h"
+
+/* Seconds of one repetition of the test that `l` holds the costs of, on its one device; 0 when they cannot be told:
+ * several devices, no peaks, no memory for the largest operand. Takes about 0.1 s for each distinct op. */
+double bench_predict_seconds(const bench_limit *l, const cli_engine *e);
+
+#endif
