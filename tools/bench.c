@@ -9,7 +9,7 @@
 #include "tools/cli.h"
 #include "tools/probe.h"
 
-enum { MAX_REPEATS = 100, MAX_DEVICES = 64, MAX_PARALLEL = 256, PROBE_BYTES = 1 << 29 };
+enum { MAX_REPEATS = 100, MAX_DEVICES = 64, MAX_PARALLEL = 256 };
 
 typedef struct row {
     char test[64], device[64];
@@ -79,7 +79,7 @@ static int measure(bench *b, const row *r, const int32_t *ids, double *read, dou
         if (hy_sequence_truncate(b->sequence[i], 0) != HY_OK) code = cli_status("bench");
     if (b->depth && !code) code = feed(b, r->sequences, 0, ids, b->depth);
     if (b->probe && read) { /* memory's rate changes from minute to minute on a shared machine */
-        *read = probe_best(b->probe, PROBE_READ);
+        *read = probe_best(b->probe, HY_PEAK_READ);
         b->read_bandwidth = fmax(b->read_bandwidth, *read);
     }
     const uint64_t start = cli_now_ns();
@@ -197,7 +197,7 @@ static uint64_t peak_rss(const bench *b) {
         if (sscanf(line, "VmHWM: %llu", &kib) == 1) break;
     }
     if (file) fclose(file);
-    const uint64_t bytes = kib * 1024, own = b->probe ? PROBE_BYTES : 0;
+    const uint64_t bytes = kib * 1024, own = b->probe ? probe_bytes(b->probe) : 0;
     return bytes > own ? bytes - own : 0;
 }
 
@@ -286,9 +286,10 @@ static int bench_all(bench *b) {
         cpu |= is_cpu(b->device[i]);
     progress(b, "measuring memory");
     if (!cli_check_cpus("bench", b->e.cpu_mask)) return 2;
-    b->probe = cpu ? probe_new(b->e.threads, b->e.cpu_mask, b->e.isa, PROBE_BYTES) : NULL;
-    if (b->probe) b->threads = probe_threads(b->probe);
-    if (b->probe) b->read_bandwidth = probe_best(b->probe, PROBE_READ);
+    const hy_device_params own = {.threads = b->e.threads, .cpus = b->e.cpu_mask, .isa = b->e.isa};
+    if (cpu && probe_new("cpu", &own, &b->probe) != HY_OK) return cli_status("bench");
+    if (b->probe) b->threads = probe_units(b->probe);
+    if (b->probe) b->read_bandwidth = probe_best(b->probe, HY_PEAK_READ);
     reset_peak_rss();
     progress(b, "");
     if (!b->json) print_header(b);

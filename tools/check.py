@@ -54,7 +54,7 @@ ALLOWED = {
     "tools/": ["tools/", "halyard/"],
     "examples/": ["halyard/"],
 }
-# Subcommands that look inside, under the names their files begin with; probe.c measures with the CPU backend's loops.
+# Subcommands that look inside, under the names their files begin with; probe.c measures devices through the HAL.
 INSIDE = ("verify", "inspect", "synth", "eval", "probe")
 
 
