@@ -57,9 +57,9 @@ HY_ENTRY(peak_read, PEAK_THREADS) {
 /* Numbers that differ between threads, or the scalar unit of some cards would do the work of a whole warp. */
 #define FIRST (PEAK_CHAINS * hy_thread())
 
+/* a b is 1. Neighbours have factors of their own, so that a card may issue them in pairs. */
 HY_ENTRY(peak_f32, PEAK_THREADS) {
-    float sum[PEAK_CHAINS], a[2],
-        b[2]; /* a b is 1; neighbours with factors of their own can be issued in pairs */
+    float sum[PEAK_CHAINS], a[2], b[2];
     HY_UNROLL for (u32 i = 0; i < 2u; i++) {
         const u32 power = (hy_thread() % 8u + i) << 23;
         a[i] = hy_float(ONE + power);
@@ -85,40 +85,37 @@ HY_ENTRY(peak_int8, PEAK_THREADS) {
 
 #if HY_TILES
 
-/* A tile of 16 rows of 32 bytes, every word of which is one. */
-HY_DEVICE void fill_tiles(const hy_args &args, hy_tile_a &a, hy_tile_b &b) {
+HY_DEVICE void multiply(hy_tile_i32 &sums, const hy_tile_a &a, const hy_tile_b &b) {
+    hy_mma8(sums, a, b);
+}
+HY_DEVICE void multiply(hy_tile_f32 &sums, const hy_tile_a &a, const hy_tile_b &b) {
+    hy_mma16(sums, a, b);
+}
+
+/* 16 rows by 16 columns of 32 bytes, every word of them one. */
+template <class SUMS> HY_DEVICE void multiply_tiles(const hy_args &args) {
     HY_SHARED u32x4 rows[32];
     const u32x4 v = {ONE, ONE, ONE, ONE};
+    hy_tile_a a;
+    hy_tile_b b;
+    SUMS sum[PEAK_CHAINS];
     if (hy_thread() < 32u) rows[hy_thread()] = v;
     hy_sync();
     hy_load_a(a, rows, 32u);
     hy_load_b(b, rows, 32u);
+    EACH_CHAIN HY_UNROLL for (u32 e = 0; e < HY_TILE_SUMS; e++) sum[i].v[e] = i;
+    HY_NO_UNROLL for (u32 r = 0; r < ROUNDS; r++)
+        HY_UNROLL for (u32 s = 0; s < PEAK_TILE_STEPS; s++) EACH_CHAIN multiply(sum[i], a, b);
+    u32 products = 0;
+    EACH_CHAIN HY_UNROLL for (u32 e = 0; e < HY_TILE_SUMS; e++) products += (u32)sum[i].v[e] - i;
+    leave(args, products);
 }
 
 HY_ENTRY(peak_int8_tile, PEAK_THREADS) {
-    hy_tile_a a;
-    hy_tile_b b;
-    hy_tile_i32 sum[PEAK_CHAINS];
-    fill_tiles(args, a, b);
-    EACH_CHAIN HY_UNROLL for (u32 e = 0; e < HY_TILE_SUMS; e++) sum[i].v[e] = (i32)i;
-    HY_NO_UNROLL for (u32 r = 0; r < ROUNDS; r++)
-        HY_UNROLL for (u32 s = 0; s < PEAK_TILE_STEPS; s++) EACH_CHAIN hy_mma8(sum[i], a, b);
-    u32 products = 0;
-    EACH_CHAIN HY_UNROLL for (u32 e = 0; e < HY_TILE_SUMS; e++) products += (u32)sum[i].v[e] - i;
-    leave(args, products);
+    multiply_tiles<hy_tile_i32>(args);
 }
-
 HY_ENTRY(peak_f16_tile, PEAK_THREADS) {
-    hy_tile_a a;
-    hy_tile_b b;
-    hy_tile_f32 sum[PEAK_CHAINS];
-    fill_tiles(args, a, b);
-    EACH_CHAIN HY_UNROLL for (u32 e = 0; e < HY_TILE_SUMS; e++) sum[i].v[e] = (float)i;
-    HY_NO_UNROLL for (u32 r = 0; r < ROUNDS; r++)
-        HY_UNROLL for (u32 s = 0; s < PEAK_TILE_STEPS; s++) EACH_CHAIN hy_mma16(sum[i], a, b);
-    u32 products = 0;
-    EACH_CHAIN HY_UNROLL for (u32 e = 0; e < HY_TILE_SUMS; e++) products += (u32)sum[i].v[e] - i;
-    leave(args, products);
+    multiply_tiles<hy_tile_f32>(args);
 }
 
 #endif
