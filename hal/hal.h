@@ -141,6 +141,19 @@ static inline void hy_candidate_add(hy_kernel *list, uint32_t *count, const hy_k
     list[place] = *kernel;
 }
 
+/* A limit of a device, measured by hy_backend.peak. */
+typedef enum hy_peak {
+    HY_PEAK_WRITE, /* bytes/s of memory, each byte written once */
+    HY_PEAK_READ,  /* bytes/s of memory, each byte read once */
+    HY_PEAK_F32,   /* operations/s, a product and its sum being two: of float32 */
+    HY_PEAK_F16,   /* of f16, summed in float32 */
+    HY_PEAK_BF16,  /* of bf16, summed in float32 */
+    HY_PEAK_INT8,  /* of int8, summed in int32 */
+    HY_PEAKS
+} hy_peak;
+
+enum { HY_PEAK_LEAST = 1 << 20 }; /* bytes of memory that hy_backend.peak wants at least */
+
 /* The functions of a backend. Preconditions that hal/validate.c checks need no second check below it.
  * Unless said otherwise every function returns HY_E_MEMORY or HY_E_DEVICE besides the errors named. */
 struct hy_backend {
@@ -207,6 +220,18 @@ struct hy_backend {
      * Elements past a counter are left alone. */
     hy_status (*oracle)(hy_device *device, const hy_op *op, const hy_view *views, hy_view counters,
                         uint32_t operand, double *want, double *mag);
+
+    /* Optional, NULL in ref and null: one pass over what limits a device, 10 to 30 ms long, so that passes can
+     * alternate with what is measured: on a machine shared with others a rate of a second ago says little. (The
+     * first of a kind learns how much work that is and takes some times as long; so do all where going through
+     * `memory` once takes more.) The fastest instructions that the backend has for `kind` count, matrix units
+     * included; *rate 0: it has none. Earlier submissions end first.
+     *
+     * `memory` is scratch in the device heap, at a multiple of HY_VIEW_ALIGN, of HY_PEAK_LEAST bytes or more, within
+     * one segment; for WRITE and READ to be rates of memory it must exceed every cache. The first pass over it is
+     * one of WRITE: it touches memory where it will be read (NUMA), and leaves what READ looks for. HY_E_STATE when
+     * READ finds something else. */
+    hy_status (*peak)(hy_device *device, hy_peak kind, hy_view memory, double *rate);
 };
 
 /* First member of every backend's cmd and timeline structs. */

@@ -2,6 +2,7 @@
 #include "hal/validate.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,6 +67,15 @@ static uint64_t alignment_of(const hy_tensor *tensor) {
     return info->quantized ? 1 : info->bytes;
 }
 
+/* The first `bytes` of a view that is in order otherwise. */
+static hy_status check_segment(const hy_device_info *about, const char *where, const char *name,
+                               hy_view view, uint64_t bytes) {
+    const uint64_t last = view.offset + HY_MAX(bytes, 1) - 1;
+    if (!about->segment || view.offset / about->segment == last / about->segment) return HY_OK;
+    return hy_valid_breach("%s: %s crosses a segment of %" PRIu64 " bytes", where, name,
+                           about->segment);
+}
+
 hy_status hy_valid_operands(const hy_device *device, const hy_op *op, const hy_kernel *kernel,
                             const hy_view *views) {
     const hy_op_info *info = hy_op_get((hy_op_kind)op->kind);
@@ -83,10 +93,7 @@ hy_status hy_valid_operands(const hy_device *device, const hy_op *op, const hy_k
         const uint64_t bytes = packed ? kernel->constant[i].bytes : hy_tensor_bytes(t);
         const uint64_t align = packed ? HY_VIEW_ALIGN : alignment_of(t);
         HY_TRY(hy_valid_view(device, info->name, name, views[i], bytes, align));
-        const uint64_t last = views[i].offset + HY_MAX(bytes, 1) - 1;
-        if (about.segment && views[i].offset / about.segment != last / about.segment)
-            return hy_valid_breach("%s: %s crosses a segment of %" PRIu64 " bytes", info->name,
-                                   name, about.segment);
+        HY_TRY(check_segment(&about, info->name, name, views[i], bytes));
     }
     return HY_OK;
 }
@@ -290,6 +297,19 @@ static hy_status valid_oracle(hy_device *device, const hy_op *op, const hy_view 
     return hy_wrap_forward()->oracle(device, op, views, counters, operand, want, mag);
 }
 
+static hy_status valid_peak(hy_device *device, hy_peak kind, hy_view memory, double *rate) {
+    hy_device_info about;
+    if ((uint32_t)kind >= HY_PEAKS) return hy_valid_breach("peak: kind %d", (int)kind);
+    if (!rate) return hy_valid_breach("peak: rate is NULL");
+    HY_TRY(hy_valid_view(device, "peak", "memory", memory, HY_PEAK_LEAST, HY_VIEW_ALIGN));
+    device->backend->info(device, &about);
+    HY_TRY(check_segment(&about, "peak", "memory", memory, memory.size));
+    HY_TRY(hy_wrap_forward()->peak(device, kind, memory, rate));
+    if (!(*rate >= 0 && *rate < HUGE_VAL))
+        return hy_valid_breach("peak: a rate of %g a second", *rate);
+    return HY_OK;
+}
+
 hy_status hy_validate_open(hy_device *inner, hy_device **out) {
     hy_wrap_device *device;
     HY_TRY(hy_wrap_new(inner, sizeof *device, sizeof(valid_cmd), sizeof(valid_timeline), &device));
@@ -304,6 +324,7 @@ hy_status hy_validate_open(hy_device *inner, hy_device **out) {
     table->pack = valid_pack;
     table->unpack = valid_unpack;
     if (table->oracle) table->oracle = valid_oracle;
+    if (table->peak) table->peak = valid_peak;
     hy_valid_cmd_functions(table);
     *out = &device->base;
     return HY_OK;

@@ -162,6 +162,10 @@ static hy_status wrap_oracle(hy_device *device, const hy_op *op, const hy_view *
                                              operand, want, mag);
 }
 
+static hy_status wrap_peak(hy_device *device, hy_peak kind, hy_view memory, double *rate) {
+    return inner_of(device)->backend->peak(inner_of(device), kind, hy_wrap_view(memory), rate);
+}
+
 /* ---- command lists ------------------------------------------------------------------------------- */
 
 static hy_status wrap_cmd_new(hy_device *device, hy_view counters, hy_cmd **out) {
@@ -265,6 +269,7 @@ static const hy_backend forward = {
     .timeline_value = wrap_timeline_value,
     .timeline_wait = wrap_timeline_wait,
     .oracle = wrap_oracle,
+    .peak = wrap_peak,
 };
 
 const hy_backend *hy_wrap_forward(void) {
@@ -280,6 +285,7 @@ hy_status hy_wrap_new(hy_device *inner, size_t size, size_t cmd_size, size_t tim
     device->table.devices = inner->backend->devices;
     device->table.open = inner->backend->open;
     if (!inner->backend->oracle) device->table.oracle = NULL;
+    if (!inner->backend->peak) device->table.peak = NULL;
     device->base.backend = &device->table;
     device->inner = inner;
     device->cmd_size = cmd_size;

@@ -55,7 +55,7 @@ ALLOWED = {
     "tools/bench/": ["tools/", "halyard/", "base/"],  # cpus are counted as the pool counts them
     "examples/": ["halyard/"],
 }
-# Subcommands that look inside, under the names their files begin with; probe.c measures with the CPU backend's loops.
+# Subcommands that look inside, under the names their files begin with; probe.c measures devices through the HAL.
 INSIDE = ("verify", "inspect", "synth", "eval", "probe")
 
 

@@ -1,96 +1,79 @@
 /* tools/probe.c: see probe.h. */
 #include "tools/probe.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
-#include "backends/cpu/device.h"
-#include "backends/cpu/peak.h"
+#include "backends/registry.h"
 #include "base/num.h"
-#include "base/thread.h"
-#include "tools/cli.h"
 
 enum {
     PASSES = 5,
-    PASS_NS = 10000000, /* of arithmetic */
-    PAGE = 16384        /* shares of the memory are multiples of this */
+    CPU_BYTES = 512 << 20,
+    GPU_BYTES = 1 << 30,
+    SOFTWARE_BYTES = 64 << 20 /* an emulated device takes long for more */
 };
 
 struct probe {
-    hy_pool *pool;
-    const cpu_peak *peak;
-    uint8_t *memory;
-    uint64_t bytes;
-    probe_kind kind; /* of the pass under way */
-    _Atomic uint64_t operations;
-    uint32_t rounds[PROBE_KINDS]; /* of arithmetic that take about PASS_NS */
+    hy_device *device;
+    hy_buffer *memory; /* NULL: the backend has no peaks */
+    uint32_t units;
+    hy_status status;
 };
 
-static void share(const probe *p, uint32_t worker, uint32_t workers, uint64_t *begin,
-                  uint64_t *end) {
-    const uint64_t pages = p->bytes / PAGE;
-    *begin = pages * worker / workers * PAGE;
-    *end = pages * (worker + 1) / workers * PAGE;
+const char *probe_name(hy_peak kind) {
+    static const char *const names[HY_PEAKS] = {"write", "read", "f32", "f16", "bf16", "int8"};
+    return names[kind];
 }
 
-/* By those who will read it, so that it lies near them. */
-static void touch(void *context, uint32_t worker, uint32_t workers) {
-    const probe *p = context;
-    uint64_t begin, end;
-    share(p, worker, workers, &begin, &end);
-    memset(p->memory + begin, 1, end - begin);
+/* In one segment, though the buffer may have more. */
+static uint64_t bytes_of(const hy_device_info *info) {
+    const uint64_t most = info->software      ? SOFTWARE_BYTES
+                          : info->host_memory ? CPU_BYTES
+                                              : GPU_BYTES;
+    uint64_t bytes = HY_MIN(most, info->memory_free / 8);
+    if (info->segment) bytes = HY_MIN(bytes, info->segment);
+    return HY_MAX(bytes / HY_PEAK_LEAST * HY_PEAK_LEAST, HY_PEAK_LEAST);
 }
 
-static void pass(void *context, uint32_t worker, uint32_t workers) {
-    probe *p = context;
-    if (p->kind == PROBE_READ) {
-        uint64_t begin, end;
-        share(p, worker, workers, &begin, &end);
-        atomic_fetch_add(&p->operations, p->peak->read(p->memory + begin, end - begin));
-        return;
+static hy_status start(probe *p, const char *device_id, const hy_device_params *params) {
+    hy_device_info info;
+    double rate;
+    HY_TRY(hy_device_open(device_id, params, &p->device));
+    const hy_backend *b = p->device->backend;
+    b->info(p->device, &info);
+    p->units = info.units;
+    if (!b->peak) return HY_OK;
+    HY_TRY(b->buffer_new(p->device, HY_HEAP_DEVICE, bytes_of(&info), &p->memory));
+    return b->peak(p->device, HY_PEAK_WRITE, hy_view_of(p->memory), &rate);
+}
+
+hy_status probe_new(const char *device_id, const hy_device_params *params, probe **out) {
+    probe *p = calloc(1, sizeof *p);
+    if (!p) return hy_fail(HY_E_MEMORY, "no memory for a probe");
+    const hy_status status = start(p, device_id, params);
+    if (status != HY_OK) {
+        probe_free(p);
+        return status;
     }
-    uint64_t (*const run)(uint32_t) = p->kind == PROBE_F32    ? p->peak->f32
-                                      : p->kind == PROBE_INT8 ? p->peak->int8
-                                                              : p->peak->bf16;
-    atomic_fetch_add(&p->operations, run(p->rounds[p->kind]));
+    *out = p;
+    return HY_OK;
 }
 
-static bool can(const probe *p, probe_kind kind) {
-    switch (kind) {
-    case PROBE_READ:
-        return p->memory != NULL;
-    case PROBE_F32:
-        return p->peak->f32 != NULL;
-    case PROBE_INT8:
-        return p->peak->int8 != NULL;
-    default:
-        return kind == PROBE_BF16 && p->peak->bf16 != NULL;
-    }
+void probe_free(probe *p) {
+    if (!p) return;
+    hy_buffer_free(p->memory);
+    hy_device_close(p->device);
+    free(p);
 }
 
-static uint64_t run_ns(probe *p, probe_kind kind) {
-    p->kind = kind;
-    atomic_store(&p->operations, 0);
-    const uint64_t begin = cli_now_ns();
-    hy_pool_run(p->pool, pass, p);
-    return HY_MAX(cli_now_ns() - begin, 1);
+double probe_pass(probe *p, hy_peak kind) {
+    double rate = 0;
+    if (!p->memory || p->status != HY_OK) return 0;
+    p->status = p->device->backend->peak(p->device, kind, hy_view_of(p->memory), &rate);
+    return p->status == HY_OK ? rate : 0;
 }
 
-double probe_pass(probe *p, probe_kind kind) {
-    if (!can(p, kind)) return 0;
-    if (kind == PROBE_READ) return (double)p->bytes / ((double)run_ns(p, kind) * 1e-9);
-    if (!p->rounds[kind]) {
-        p->rounds[kind] = 10000;
-        const uint64_t ns = run_ns(p, kind);
-        p->rounds[kind] = (uint32_t)HY_MIN(10000ull * PASS_NS / ns, UINT32_MAX / 2) + 1;
-    }
-    const uint64_t ns = run_ns(p, kind);
-    return (double)atomic_load(&p->operations) / ((double)ns * 1e-9);
-}
-
-double probe_best(probe *p, probe_kind kind) {
+double probe_best(probe *p, hy_peak kind) {
     double best = 0;
     for (int i = 0; i < PASSES; i++) {
         const double rate = probe_pass(p, kind);
@@ -99,34 +82,14 @@ double probe_best(probe *p, probe_kind kind) {
     return best;
 }
 
-uint32_t probe_threads(const probe *p) {
-    return hy_pool_size(p->pool);
+hy_status probe_status(const probe *p) {
+    return p->status;
 }
 
-probe *probe_new(uint32_t threads, const char *cpus, const char *isa, uint64_t bytes) {
-    probe *p = calloc(1, sizeof *p);
-    uint32_t mask;
-    if (!p || cpu_isa_mask(isa, &mask) != HY_OK || hy_pool_new(threads, cpus, &p->pool) != HY_OK) {
-        free(p);
-        return NULL;
-    }
-    p->peak = cpu_peak_of(cpu_isa_detect() & mask);
-    p->bytes = bytes / PAGE * PAGE;
-    if (!p->bytes) return p;
-    void *memory = mmap(NULL, p->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        probe_free(p);
-        return NULL;
-    }
-    p->memory = memory;
-    madvise(memory, p->bytes, MADV_HUGEPAGE);
-    hy_pool_run(p->pool, touch, p);
-    return p;
+uint64_t probe_bytes(const probe *p) {
+    return p->memory ? p->memory->size : 0;
 }
 
-void probe_free(probe *p) {
-    if (!p) return;
-    if (p->memory) munmap(p->memory, p->bytes);
-    hy_pool_free(p->pool);
-    free(p);
+uint32_t probe_units(const probe *p) {
+    return p->units;
 }

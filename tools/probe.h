@@ -1,33 +1,34 @@
-/* tools/probe.h: what the machine's processor and memory can do, measured in the same run as a benchmark.
+/* tools/probe.h: what a device can do, measured in the same run as a benchmark: through hy_backend.peak, on a device
+ * and memory of the probe's own.
  *
  * A pass is short (10 to 30 ms), so that passes can alternate with what is measured: on a shared machine a
- * rate taken a second ago says little. */
+ * rate taken a second ago says little. Thread-safety: one thread at a time. */
 #ifndef HY_TOOLS_PROBE_H
 #define HY_TOOLS_PROBE_H
 
-#include <stdint.h>
-
-typedef enum probe_kind {
-    PROBE_READ, /* bytes/s of memory, each byte read once */
-    PROBE_F32,  /* operations/s of float32 fused multiply-adds, two each */
-    PROBE_INT8, /* operations/s of int8 products summed in int32, two each */
-    PROBE_BF16, /* operations/s of bfloat16 products summed in float32, two each */
-    PROBE_KINDS
-} probe_kind;
+#include "hal/hal.h"
 
 typedef struct probe probe;
 
-/* `threads` workers, 0: one per physical core, on `cpus` as hy_device_params.cpus; `isa` as hy_device_params.isa: instructions above it are not
- * used; `bytes` of memory to read, 0: none. NULL when there is no memory for it or `isa` is unknown. */
-probe *probe_new(uint32_t threads, const char *cpus, const char *isa, uint64_t bytes);
-/* Its workers. */
-uint32_t probe_threads(const probe *p);
+/* Opens `device_id` ("cpu", "cuda:1") as hy_device_open does, and takes an eighth of its free memory, at most
+ * 512 MiB on a CPU and 1 GiB on a GPU: more than its caches hold. A backend without peaks gives a probe whose rates are all 0.
+ * Errors: those of opening, of allocating and of a first pass. */
+HY_NODISCARD hy_status probe_new(const char *device_id, const hy_device_params *params,
+                                 probe **out);
 void probe_free(probe *p);
 
-/* One pass; 0 when these instructions do not exist here (PROBE_BF16), or no memory was asked for. */
-double probe_pass(probe *p, probe_kind kind);
-
+/* One pass, per second; 0: the device has no such instructions, or has failed, in this pass or before. */
+double probe_pass(probe *p, hy_peak kind);
 /* Best of a few passes. */
-double probe_best(probe *p, probe_kind kind);
+double probe_best(probe *p, hy_peak kind);
+/* What the device failed with; HY_OK so far. The pass that failed left its line in hy_error_text. */
+hy_status probe_status(const probe *p);
+
+/* "read", "int8": in tables and JSON. */
+const char *probe_name(hy_peak kind);
+/* Of its memory. */
+uint64_t probe_bytes(const probe *p);
+/* Workers of a CPU's, multiprocessors of a GPU's device. */
+uint32_t probe_units(const probe *p);
 
 #endif

@@ -12,13 +12,13 @@
 #include "tools/cli.h"
 #include "tools/probe.h"
 
-enum { ROUNDS = 5, ROUND_NS = 40000000, PROBE_BYTES = 512 << 20 };
+enum { ROUNDS = 5, ROUND_NS = 40000000 };
 
 typedef struct state {
     const verify_bench_options *o;
     hy_device *device;
-    probe *probe;             /* NULL: not a CPU, no peak is known */
-    double peak[PROBE_KINDS]; /* best seen so far */
+    probe *probe;
+    double peak[HY_PEAKS]; /* best seen so far; 0: none */
     json_t *rows;
     uint32_t measured;
 } state;
@@ -29,21 +29,22 @@ typedef struct result {
     const char *limit;     /* "read", "int8", ... */
 } result;
 
-static const char *const kind_names[PROBE_KINDS] = {"read", "f32", "int8", "bf16"};
-
-static double pass(state *s, probe_kind kind) {
-    const double rate = s->probe ? probe_pass(s->probe, kind) : 0;
+static double pass(state *s, hy_peak kind) {
+    const double rate = probe_pass(s->probe, kind);
     s->peak[kind] = HY_MAX(s->peak[kind], rate);
     return rate;
 }
 
-/* Whose peak the arithmetic of a case is measured against. */
-static probe_kind arithmetic_of(const state *s, const hy_op *op) {
-    if (op->kind != HY_OP_MATMUL && op->kind != HY_OP_GROUPED_MATMUL) return PROBE_F32;
-    const uint32_t w = op->kind == HY_OP_MATMUL ? HY_MATMUL_w : HY_GROUPED_MATMUL_w;
-    const hy_dtype dtype = (hy_dtype)op->operand[w].dtype;
-    if (hy_dtype_get(dtype)->quantized) return PROBE_INT8;
-    return dtype == HY_DTYPE_BF16 && s->peak[PROBE_BF16] > 0 ? PROBE_BF16 : PROBE_F32;
+/* Whose peak the arithmetic of a kernel is measured against. */
+static hy_peak arithmetic_of(const state *s, const hy_op *op, const hy_kernel *kernel) {
+    hy_peak kind = HY_PEAK_F32;
+    if (op->kind == HY_OP_MATMUL || op->kind == HY_OP_GROUPED_MATMUL) {
+        const uint32_t w = op->kind == HY_OP_MATMUL ? HY_MATMUL_w : HY_GROUPED_MATMUL_w;
+        if (hy_dtype_get((hy_dtype)op->operand[w].dtype)->quantized) kind = HY_PEAK_INT8;
+    }
+    if (kernel->rounded == HY_DTYPE_F16) kind = HY_PEAK_F16;
+    if (kernel->rounded == HY_DTYPE_BF16) kind = HY_PEAK_BF16;
+    return s->peak[kind] > 0 ? kind : HY_PEAK_F32;
 }
 
 static int ascending(const void *a, const void *b) {
@@ -58,22 +59,23 @@ static double median(double *values) {
 
 /* The limit of a round is the longer of reading and computing at the peaks seen just before. */
 static hy_status measure(state *s, const speed_case *c, const hy_kernel *kernel, result *out) {
-    const probe_kind arithmetic = arithmetic_of(s, &c->op);
+    const hy_peak arithmetic = arithmetic_of(s, &c->op, kernel);
     double seconds[ROUNDS], share[ROUNDS] = {0};
     speed_trial *trial;
     HY_TRY(speed_trial_new(s->device, c, kernel, &trial));
     hy_status status = HY_OK;
     *out = (result){.limit = NULL};
     for (int i = 0; i < ROUNDS && status == HY_OK; i++) {
-        const double read = pass(s, PROBE_READ), compute = pass(s, arithmetic);
+        const double read = pass(s, HY_PEAK_READ), compute = pass(s, arithmetic);
         status = speed_trial_run(trial, ROUND_NS, &seconds[i]);
         if (status != HY_OK || read <= 0 || compute <= 0) continue;
         const double reading = c->bytes / read, computing = c->flops / compute;
         share[i] = HY_MAX(reading, computing) / seconds[i];
-        out->limit = kind_names[reading > computing ? PROBE_READ : arithmetic];
+        out->limit = probe_name(reading > computing ? HY_PEAK_READ : arithmetic);
     }
     speed_trial_free(trial);
-    if (status != HY_OK) return status;
+    HY_TRY(status);
+    HY_TRY(probe_status(s->probe));
     out->seconds = median(seconds);
     out->share = median(share);
     return HY_OK;
@@ -124,26 +126,28 @@ static void print_head(const state *s) {
     hy_device_info info;
     s->device->backend->info(s->device, &info);
     printf("%s, %s, %u units\n", info.name, info.arch, info.units);
-    if (s->probe) {
-        printf("peaks: read %.1f GB/s, f32 %.0f GFLOP/s, int8 %.0f GOP/s",
-               s->peak[PROBE_READ] * 1e-9, s->peak[PROBE_F32] * 1e-9, s->peak[PROBE_INT8] * 1e-9);
-        if (s->peak[PROBE_BF16] > 0) printf(", bf16 %.0f GFLOP/s", s->peak[PROBE_BF16] * 1e-9);
-        printf(" (measured again with each row)\n");
+    for (int i = 0, shown = 0; i < HY_PEAKS; i++) {
+        if (s->peak[i] <= 0) continue;
+        printf("%s%s %.*f G%s/s", shown++ ? ", " : "peaks: ", probe_name((hy_peak)i),
+               i <= HY_PEAK_READ, s->peak[i] * 1e-9, i <= HY_PEAK_READ ? "B" : "OP");
     }
+    if (probe_bytes(s->probe)) printf(" (measured again with each row)\n");
     printf("\n| kernel | shape | us | GOP/s | GB/s | limit | of limit |\n"
            "| --- | --- | ---: | ---: | ---: | --- | ---: |\n");
 }
 
 static json_t *peaks_json(const state *s) {
     json_t *peaks = json_object();
-    for (int i = 0; i < PROBE_KINDS; i++)
-        if (s->peak[i] > 0) json_object_set_new(peaks, kind_names[i], json_real(s->peak[i]));
+    for (int i = 0; i < HY_PEAKS; i++)
+        if (s->peak[i] > 0)
+            json_object_set_new(peaks, probe_name((hy_peak)i), json_real(s->peak[i]));
     return peaks;
 }
 
 static int run(state *s) {
-    for (int i = 0; i < PROBE_KINDS && s->probe; i++)
-        s->peak[i] = probe_best(s->probe, (probe_kind)i);
+    for (int i = 0; i < HY_PEAKS; i++)
+        s->peak[i] = probe_best(s->probe, (hy_peak)i);
+    if (probe_status(s->probe) != HY_OK) return cli_status("verify");
     if (!s->o->json) print_head(s);
     if (speed_cases(s->o->op, s->o->type, s->o->shape, visit, s) != HY_OK)
         return cli_status("verify");
@@ -160,13 +164,9 @@ static int run(state *s) {
 int verify_bench(const verify_bench_options *o) {
     state s = {.o = o, .rows = json_array()};
     const hy_device_params params = {.threads = o->threads, .cpus = o->cpus, .isa = o->isa};
-    if (hy_device_open(o->device, &params, &s.device) != HY_OK) {
-        json_decref(s.rows);
-        return cli_status("verify");
-    }
-    if (strncmp(o->device, "cpu", 3) == 0)
-        s.probe = probe_new(o->threads, o->cpus, o->isa, PROBE_BYTES);
-    const int code = run(&s);
+    hy_status status = hy_device_open(o->device, &params, &s.device);
+    if (status == HY_OK) status = probe_new(o->device, &params, &s.probe);
+    const int code = status == HY_OK ? run(&s) : cli_status("verify");
     probe_free(s.probe);
     hy_device_close(s.device);
     json_decref(s.rows);

@@ -30,7 +30,8 @@ typedef enum cpu_isa {
 typedef struct cpu_device {
     hy_device base;
     hy_pool *pool;
-    uint32_t isa; /* cpu_isa bits in use */
+    uint32_t isa;                 /* cpu_isa bits in use */
+    uint64_t peak_work[HY_PEAKS]; /* peak.c: of a pass */
 } cpu_device;
 
 typedef struct cpu_call cpu_call;

@@ -170,4 +170,5 @@ const hy_backend hy_cpu_backend = {
     .timeline_free = hy_host_timeline_free,
     .timeline_value = hy_host_timeline_value,
     .timeline_wait = hy_host_timeline_wait,
+    .peak = cpu_measure_peak,
 };

@@ -1,5 +1,5 @@
 /* backends/cpu/device.h: what the files of the device itself share (device.c, buffer.c, table.c, cmd.c,
- * isa.c). Kernels need only cpu.h. */
+ * isa.c, peak.c). Kernels need only cpu.h. */
 #ifndef HY_CPU_DEVICE_H
 #define HY_CPU_DEVICE_H
 
@@ -60,6 +60,11 @@ hy_status cpu_cmd_barrier(hy_cmd *cmd);
 hy_status cpu_cmd_seal(hy_cmd *cmd);
 /* As in hal.h. Work on a CPU is done when this returns. */
 hy_status cpu_submit(hy_device *device, hy_cmd *cmd, hy_timeline *timeline, uint64_t value);
+
+/* ---- peak.c ---- */
+
+/* As in hal.h. */
+hy_status cpu_measure_peak(hy_device *device, hy_peak kind, hy_view memory, double *rate);
 
 enum { CPU_HUGE_PAGE = 2 << 20 }; /* bytes; from here on buffers ask for huge pages */
 

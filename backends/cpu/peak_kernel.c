@@ -149,15 +149,37 @@ static uint64_t peak_bf16(uint32_t rounds) {
 
 #if defined(__AVX512F__)
 typedef __m512i line;
+#define PUT(to, x) _mm512_stream_si512((void *)(to), x)
 #elif defined(__AVX2__)
 typedef __m256i line;
+#define PUT(to, x) _mm256_stream_si256(to, x)
+#elif defined(__SSE2__)
+typedef __m128i line;
+#define PUT(to, x) _mm_stream_si128(to, x)
 #else
 typedef uint64_t line __attribute__((vector_size(16)));
+#define PUT(to, x) (*(to) = (x))
 #endif
+
+enum { STEP = 8 };
+_Static_assert(CPU_PEAK_STEP % (STEP * sizeof(line)) == 0, "no rest of a step");
+
+/* Past the caches where the ISA is x86's: an ordinary store reads its line first, and the rate would be that of
+ * reading and writing. Arm's cores see by themselves that whole lines are written in order, and read none. */
+static void peak_write(void *to, uint64_t bytes) {
+    line *p = to;
+    line x;
+    memset(&x, CPU_PEAK_BYTE, sizeof x);
+    for (uint64_t i = 0; i < bytes / sizeof(line); i += STEP) {
+        UNROLL for (int k = 0; k < STEP; k++) PUT(&p[i + (uint64_t)k], x);
+    }
+#if defined(__SSE2__)
+    _mm_sfence(); /* the next to look is another thread */
+#endif
+}
 
 /* From one end to the other: hardware prefetchers like nothing better. */
 static uint64_t peak_read(const void *from, uint64_t bytes) {
-    enum { STEP = 8 };
     const line *p = from;
     line sum[STEP];
     memset(sum, 0, sizeof sum);
@@ -172,4 +194,4 @@ static uint64_t peak_read(const void *from, uint64_t bytes) {
 }
 
 extern const cpu_peak CPU_NAME(cpu_peak);
-const cpu_peak CPU_NAME(cpu_peak) = {peak_f32, peak_int8, peak_bf16, peak_read};
+const cpu_peak CPU_NAME(cpu_peak) = {peak_f32, peak_int8, peak_bf16, peak_write, peak_read};

@@ -53,12 +53,20 @@ typedef struct gpu_limits {
 typedef struct gpu_driver gpu_driver;
 typedef struct gpu_variant gpu_variant;
 
+/* What peak.c learns of a device from pass to pass; zero at first. */
+enum { GPU_PEAK_KERNELS = 7 };
+typedef struct gpu_peaks {
+    uint64_t work[GPU_PEAK_KERNELS]; /* as hy_peak_pass keeps it */
+    uint32_t fastest[HY_PEAKS];      /* of the kernels for a kind: its number + 1 */
+} gpu_peaks;
+
 /* First member of a driver's device struct. */
 typedef struct gpu_device {
     hy_device base;
     const gpu_driver *driver;
     const gpu_variant *variants; /* ends with name NULL */
     gpu_limits limits;
+    gpu_peaks peaks;
 } gpu_device;
 
 /* First member of a driver's buffer struct. A buffer larger than one allocation may be consists of equal
@@ -219,6 +227,8 @@ hy_status gpu_cmd_op(hy_cmd *cmd, const hy_op *op, const hy_kernel *kernel, cons
 hy_status gpu_cmd_copy(hy_cmd *cmd, hy_view dst, hy_view src);
 hy_status gpu_cmd_barrier(hy_cmd *cmd);
 hy_status gpu_cmd_seal(hy_cmd *cmd);
+/* peak.c. Kernels "peak.write", ...: entries of the driver's, as the features say. */
+hy_status gpu_measure_peak(hy_device *device, hy_peak kind, hy_view memory, double *rate);
 /* What a driver's cmd_new does first and cmd_free last. */
 void gpu_cmd_init(gpu_cmd *cmd, hy_device *device, hy_view counters);
 void gpu_cmd_clear(gpu_cmd *cmd);

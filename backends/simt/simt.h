@@ -204,6 +204,7 @@ void simt_quiesce(simt_device *device, uint64_t number);
     .cmd_new = simt_cmd_new, .cmd_free = simt_cmd_free, .cmd_op = gpu_cmd_op,                      \
     .cmd_copy = gpu_cmd_copy, .cmd_barrier = gpu_cmd_barrier, .cmd_seal = gpu_cmd_seal,            \
     .submit = simt_submit, .timeline_new = simt_timeline_new, .timeline_free = simt_timeline_free, \
-    .timeline_value = simt_timeline_value, .timeline_wait = simt_timeline_wait
+    .timeline_value = simt_timeline_value, .timeline_wait = simt_timeline_wait,                    \
+    .peak = gpu_measure_peak
 
 #endif

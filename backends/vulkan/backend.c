@@ -26,4 +26,5 @@ const hy_backend hy_vulkan_backend = {
     .timeline_free = vulkan_timeline_free,
     .timeline_value = vulkan_timeline_value,
     .timeline_wait = vulkan_timeline_wait,
+    .peak = gpu_measure_peak,
 };

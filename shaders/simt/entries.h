@@ -61,6 +61,15 @@
     X(attention_tile, attention_tile_split128)                                                     \
     X(attention_tile, attention_tile_split256)
 
+/* No op's: they measure the device's limits. */
+#define SIMT_ENTRIES_PEAK(X)                                                                       \
+    X(peak, peak_write)                                                                            \
+    X(peak, peak_read)                                                                             \
+    X(peak, peak_f32)                                                                              \
+    X(peak, peak_int8)                                                                             \
+    X(peak, peak_int8_tile)                                                                        \
+    X(peak, peak_f16_tile)
+
 /* Kernels that read weights: of any format, of block formats, of those on matrix tiles. */
 #define SIMT_ENTRIES_ANY(X, f)                                                                     \
     X(f, embed_##f)                                                                                \
@@ -86,6 +95,7 @@
 #define SIMT_ENTRIES(X)                                                                            \
     SIMT_ENTRIES_ROWS(X)                                                                           \
     SIMT_ENTRIES_ATTENTION(X)                                                                      \
+    SIMT_ENTRIES_PEAK(X)                                                                           \
     SIMT_BLOCK_FORMATS(SIMT_ENTRIES_BLOCKS, X)                                                     \
     SIMT_FLOAT_FORMATS(SIMT_ENTRIES_ANY, X)                                                        \
     X(f16, matmul_f16_half)                                                                        \

@@ -174,6 +174,22 @@ class Verify(CliTest):
         table = self.ok('verify', '--op', 'rope', '--quick', '--table', '--kernel', 'generic').text
         self.assertRegex(table, r'(?m)^\| rope \| cpu\.rope\.f32\.generic \| \d+ \| \d\.\d+ \|$')
 
+    def test_bench(self):
+        result = self.ok('verify', '--bench', '--op', 'matmul', '--type', 'q4_0', '--shape', '64,256,1', '-t', 1,
+                         '--device', 'cpu', '--json').json
+        self.assertLessEqual({'write', 'read', 'f32'}, set(result['peaks']))
+        self.assertLessEqual(set(result['peaks']), {'write', 'read', 'f32', 'f16', 'bf16', 'int8'})
+        for rate in result['peaks'].values():
+            self.assertGreater(rate, 0)
+        self.assertEqual(len(result['rows']), 1)
+        self.assertIn(result['rows'][0]['limit'], result['peaks'])
+        self.assertGreater(result['rows'][0]['share'], 0)
+        for device in ('ref', 'null'):  # no peaks
+            result = self.ok('verify', '--bench', '--op', 'add', '--shape', '64,1', '--device', device, '--json').json
+            self.assertEqual(result['peaks'], {})
+            self.assertNotIn('limit', result['rows'][0])
+        self.refused('verify', '--bench', '--device', 'toaster', match='toaster', code=1)
+
     def test_onnx_cases(self):
         cases = data('onnx-nodes')
         result = self.call('verify', '--cases', cases, '--json')

@@ -119,6 +119,7 @@ int main(int count, char **arguments) {
         cmocka_unit_test(test_loss_everywhere),
         cmocka_unit_test(faults_test_loss_is_sticky),
         cmocka_unit_test(faults_test_hang),
+        cmocka_unit_test(faults_test_probe),
         cmocka_unit_test(test_many_submissions),
         cmocka_unit_test(test_decode_replays),
         cmocka_unit_test(faults_test_engine_out_of_memory),

@@ -11,6 +11,7 @@
 
 #include "tests/unit/count_alloc.h"
 #include "tests/unit/tiny_model.h"
+#include "tools/probe.h"
 
 fault_driver faults;
 hy_model *faults_model;
@@ -98,6 +99,29 @@ void faults_test_hang(void **state) {
     assert_non_null(strstr(hy_error_text(), "no answer"));
     job_end(&j);
     faults_clear();
+    assert_int_equal(faults.state->alive, 0);
+}
+
+/* Lost between two passes: the rates end, the reason stays, everything can be freed. */
+void faults_test_probe(void **state) {
+    probe *p = NULL;
+    (void)state;
+    faults_clear();
+    faults_inject(faults.out_of_memory, faults.allocate, 1);
+    assert_true(probe_new(faults.device, NULL, &p) != HY_OK);
+    assert_int_equal(faults.state->alive, 0);
+    faults_clear();
+    job_ok(probe_new(faults.device, NULL, &p));
+    assert_true(probe_pass(p, HY_PEAK_F32) > 0);
+    faults.state->failure = faults.loss;
+    faults.state->lost = true;
+    assert_true(probe_pass(p, HY_PEAK_F32) == 0);
+    assert_int_equal(probe_status(p), HY_E_DEVICE);
+    assert_null(strchr(hy_error_text(), '\n'));
+    faults_clear();
+    assert_true(probe_best(p, HY_PEAK_READ) == 0);
+    assert_int_equal(probe_status(p), HY_E_DEVICE);
+    probe_free(p);
     assert_int_equal(faults.state->alive, 0);
 }
 

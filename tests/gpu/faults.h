@@ -39,6 +39,7 @@ void faults_replay(int no_graphs, uint32_t steps, void (*note)(bool after));
 
 void faults_test_loss_is_sticky(void **state);
 void faults_test_hang(void **state);
+void faults_test_probe(void **state);
 void faults_test_engine_out_of_memory(void **state);
 void faults_test_engine_loss(void **state);
 

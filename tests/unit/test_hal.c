@@ -499,6 +499,63 @@ static void valid_promises(void **state) {
     valid_close(&v);
 }
 
+static double false_rate;
+static hy_view asked;
+static hy_status false_peak(hy_device *device, hy_peak kind, hy_view memory, double *rate) {
+    (void)device, (void)kind;
+    asked = memory;
+    *rate = false_rate;
+    return HY_OK;
+}
+
+/* Peaks: preconditions, what a backend answers, and that both wrappers pass on what there is. */
+static void peaks(void **state) {
+    (void)state;
+    hy_device *inner, *device;
+    hy_buffer *buffer;
+    double rate = -1;
+    run_must(hy_device_open("null", NULL, &inner));
+    assert_null(inner->backend->peak);
+    run_must(hy_trace_open(inner, &device));
+    run_must(hy_validate_open(device, &device));
+    assert_null(FN(device)->peak);
+    hy_device_close(device);
+    run_must(hy_device_open("null", NULL, &inner));
+    liar = *inner->backend;
+    liar.peak = false_peak;
+    inner->backend = &liar;
+    run_must(hy_trace_open(inner, &device));
+    run_must(hy_validate_open(device, &device));
+    const hy_backend *b = FN(device);
+    run_must(b->buffer_new(device, HY_HEAP_DEVICE, 2 * HY_PEAK_LEAST, &buffer));
+    const hy_view good = {buffer, HY_VIEW_ALIGN, HY_PEAK_LEAST};
+    hy_view bad = good;
+    false_rate = 7;
+    run_must(b->peak(device, HY_PEAK_INT8, good, &rate));
+    assert_true(rate == 7);
+    assert_true(asked.buffer != buffer && asked.buffer->device == inner);
+    assert_int_equal(asked.offset, HY_VIEW_ALIGN);
+    assert_int_equal(asked.size, HY_PEAK_LEAST);
+    breach(b->peak(device, HY_PEAKS, good, &rate), "peak: kind 6");
+    breach(b->peak(device, (hy_peak)-1, good, &rate), "peak: kind -1");
+    breach(b->peak(device, HY_PEAK_READ, good, NULL), "rate is NULL");
+    bad.size--;
+    breach(b->peak(device, HY_PEAK_READ, bad, &rate), "1048575 bytes, not 1048576");
+    bad = (hy_view){buffer, HY_VIEW_ALIGN / 2, HY_PEAK_LEAST};
+    breach(b->peak(device, HY_PEAK_READ, bad, &rate), "not a multiple of 256");
+    bad = (hy_view){buffer, HY_PEAK_LEAST + HY_VIEW_ALIGN, HY_PEAK_LEAST};
+    breach(b->peak(device, HY_PEAK_READ, bad, &rate), "of a buffer of");
+    breach(b->peak(device, HY_PEAK_READ, (hy_view){0}, &rate), "has no buffer");
+    false_rate = -1;
+    breach(b->peak(device, HY_PEAK_READ, good, &rate), "a rate of -1");
+    false_rate = 0.0 / 0.0;
+    breach(b->peak(device, HY_PEAK_READ, good, &rate), "a rate of");
+    false_rate = 1e300 * 1e300;
+    breach(b->peak(device, HY_PEAK_READ, good, &rate), "a rate of inf");
+    hy_buffer_free(buffer);
+    hy_device_close(device);
+}
+
 static void remember(void *user, hy_log_level level, const char *text) {
     char *lines = user;
     if (level == HY_LOG_ERROR) strncat(lines, text, 300);
@@ -634,6 +691,7 @@ int main(void) {
         cmocka_unit_test(valid_lists),
         cmocka_unit_test(valid_backends),
         cmocka_unit_test(valid_promises),
+        cmocka_unit_test(peaks),
         cmocka_unit_test(valid_leaks),
         cmocka_unit_test(trace),
     };

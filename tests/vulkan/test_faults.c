@@ -159,6 +159,7 @@ int main(int count, char **arguments) {
         cmocka_unit_test(test_pipeline_fails),
         cmocka_unit_test(faults_test_loss_is_sticky),
         cmocka_unit_test(faults_test_hang),
+        cmocka_unit_test(faults_test_probe),
         cmocka_unit_test(test_late_signal),
         cmocka_unit_test(test_decode_replays),
         cmocka_unit_test(test_segments),
