@@ -55,8 +55,9 @@ ALLOWED = {
     "tools/bench/": ["tools/", "halyard/", "base/"],  # cpus are counted as the pool counts them
     "examples/": ["halyard/"],
 }
-# Subcommands that look inside, under the names their files begin with; probe.c measures devices through the HAL.
-INSIDE = ("verify", "inspect", "synth", "eval", "probe")
+# Subcommands that look inside, under the names their files begin with; probe.c and predict.c measure devices through
+# the HAL.
+INSIDE = ("verify", "inspect", "synth", "eval", "probe", "predict")
 
 
 def own_backend(path):

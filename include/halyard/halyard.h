@@ -275,9 +275,10 @@ typedef struct hy_op_cost {
     uint64_t activation_bytes; /* read and written, as if no cache kept any */
     double flops;              /* multiply and add counted as two */
     hy_arithmetic arithmetic;
-    const char *type;   /* of weights, of the cache in attention: "q4_0"; NULL: it has neither */
-    uint32_t tokens;    /* rows that it works on */
-    uint32_t extent[4]; /* matmul: rows and columns of the weights; grouped_matmul: experts, their rows and
+    const char *type; /* of weights, of the cache in attention: "q4_0"; NULL: it has neither */
+    uint32_t tokens;  /* rows that it works on */
+    uint32_t extent
+        [4]; /* matmul: rows and columns of the weights; grouped_matmul: experts, their rows and
                            columns, experts per token; attention: heads, heads of keys, elements of a
                            head, positions seen by the last token; embed: rows, columns; others: columns */
 } hy_op_cost;

@@ -233,14 +233,19 @@ class Numbers(ReportTest):
                     self.assertEqual(roofs[path], values[(len(values) - 1) // 2])
 
     def test_bars_are_as_long_as_their_numbers(self):
+        """From the line under which the axis says 0."""
         charts = self.page.run("""
-            [...document.querySelectorAll(':is(#speed, #energy, #cost, #memory) figure')].map(figure =>
-                [...figure.querySelectorAll('.mark rect')].map(rect =>
-                    [Number(rect.parentNode.dataset.value), rect.getBBox().width]))""")
+            [...document.querySelectorAll(':is(#speed, #energy, #cost, #memory) figure')].map(figure => ({
+                line: figure.querySelector('.baseline').getBoundingClientRect().x,
+                zero: [...figure.querySelectorAll('text')].filter(t => t.textContent === '0')
+                    .map(t => t.getBoundingClientRect()).map(box => box.x + box.width / 2),
+                bars: [...figure.querySelectorAll('.mark rect')].map(rect =>
+                    [Number(rect.parentNode.dataset.value), rect.getBBox().width])}))""")
         self.assertGreater(len(charts), 8)
         for chart in charts:
-            value, width = max(chart)
-            for bar in chart:
+            self.assertAlmostEqual(min(chart['zero']), chart['line'], delta=5)  # kept inside the chart's edge
+            value, width = max(chart['bars'])
+            for bar in chart['bars']:
                 self.assertAlmostEqual(bar[1], max(1, width * bar[0] / value), delta=0.1)
 
     def test_points_and_roofs_lie_on_logarithmic_axes(self):
@@ -292,17 +297,24 @@ class Handling(ReportTest):
     """Mouse and keyboard."""
 
     def test_heads_sort(self):
-        known = sorted(ROWS[i]['avg_ts'] for i in indices('avg_ts'))
-        unknown = [None] * (len(ROWS) - len(known))
-        for order, want in (('ascending', known), ('descending', known[::-1])):
-            self.page.run("[...document.querySelectorAll('#table th button')].find(b => "
-                          "b.textContent === 't/s').click()")
-            got = self.page.run("[...document.querySelector('#table tbody').rows].map(row => "
-                                "row.querySelector('[data-field=avg_ts]')?.dataset.value ?? null)")
-            self.assertEqual([value and float(value) for value in got], want + unknown)
-            heads = self.page.run("[...document.querySelectorAll('th[aria-sort]')].map(head => "
-                                  "head.getAttribute('aria-sort'))")
-            self.assertEqual(heads, [order])
+        """Each column of numbers, up and down; what has none stays last."""
+        paths = self.page.run("[...document.querySelectorAll('#table th')].map((_, i) => "
+                              "document.querySelector(`#table td:nth-child(${i + 1})[data-field]`)?.dataset.field)")
+        self.assertGreater(len(list(filter(None, paths))), 20)
+        for i, path in enumerate(paths):
+            if not path:
+                continue
+            known = sorted(at(row, path) for row in ROWS if at(row, path) is not None and
+                           (has_speed(row) or path.startswith('model_')))
+            unknown = [None] * (len(ROWS) - len(known))
+            for order, want in (('ascending', known), ('descending', known[::-1])):
+                self.page.run(f"document.querySelectorAll('#table th button')[{i}].click()")
+                got = self.page.run("[...document.querySelector('#table tbody').rows].map(row => "
+                                    f"row.querySelector('[data-field=\"{path}\"]')?.dataset.value ?? null)")
+                self.assertEqual([value and float(value) for value in got], want + unknown, path)
+                heads = self.page.run("[...document.querySelectorAll('th[aria-sort]')].map(head => "
+                                      "head.getAttribute('aria-sort'))")
+                self.assertEqual(heads, [order])
 
     def test_tooltips_by_keyboard(self):
         self.page.run("document.querySelector('#roofline-0 header button').focus()")
@@ -386,6 +398,7 @@ class Looks(PageTest):
 
     def colour(self, page, selector, name):
         value = page.run(f"getComputedStyle(document.querySelector('{selector}')).{name}")
+        self.assertRegex(value, '^rgb[(]', selector)
         return tuple(int(v) for v in re.findall(r'\d+', value)[:3])
 
     def check_charts(self, page, name):

@@ -20,8 +20,8 @@
 
 /* How long a row should take, roughly: rates are corrected by the rows that are done. */
 static double guess(const bench_call *c, const bench_model *m, const bench_test *t) {
-    const double prompt = (double)t->parallel * (t->prompt + t->depth) * 2.0 *
-                          (double)m->desc.parameters / 4e11;
+    const double prompt =
+        (double)t->parallel * (t->prompt + t->depth) * 2.0 * (double)m->desc.parameters / 4e11;
     const double decode = t->gen * ((double)m->desc.bytes / 3e10 +
                                     t->parallel * 2.0 * (double)m->desc.parameters / 4e11);
     return (prompt + decode) * (c->o.repeats + !c->o.no_warmup) + 2 + c->o.delay_s;
@@ -61,8 +61,9 @@ void bench_call_row(bench_call *c, json_t *row) {
     if (report_row(c->out, row) != 0 || (c->second && report_row(c->second, row) != 0))
         c->code = cli_fail("bench", 1, "the report could not be written");
     if (bad && c->bad++ == 0)
-        c->code = cli_fail("bench", 1, "%s %s: %s", json_string_value(json_object_get(row, "device")),
-                           json_string_value(json_object_get(row, "test")), reason ? reason : status);
+        c->code =
+            cli_fail("bench", 1, "%s %s: %s", json_string_value(json_object_get(row, "device")),
+                     json_string_value(json_object_get(row, "test")), reason ? reason : status);
     c->ok += strcmp(status, "ok") == 0 || strcmp(status, "predicted") == 0;
     c->done++;
     if (c->rows) json_array_append(c->rows, row);

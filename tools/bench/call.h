@@ -7,14 +7,14 @@
 typedef struct bench_call {
     bench_options o;
     json_t *record;
-    report *out, *second; /* standard output; standard error or NULL */
-    uint64_t begun, until; /* cli_now_ns; UINT64_MAX: no limit */
+    report *out, *second;   /* standard output; standard error or NULL */
+    uint64_t begun, until;  /* cli_now_ns; UINT64_MAX: no limit */
     uint32_t planned, done; /* rows */
     uint32_t ok, bad;       /* rows measured, rows that are FAILED or in error */
     double guessed, spent;  /* seconds that finished rows should have taken, and took */
     double guessed_left;    /* of the others */
     int code;               /* 1 once something failed */
-    json_t *rows;           /* all of them, where something is to be said about them together; else NULL */
+    json_t *rows; /* all of them, where something is to be said about them together; else NULL */
 } bench_call;
 
 /* Prints a row and lets go of it. The first failure of a call is also a line on standard error. */

@@ -71,17 +71,17 @@ static void add_flops(void *user, const hy_op_cost *op) {
 static double token_flops(const bench_model *m) {
     double flops = 0;
     hy_engine *plan;
-    if (hy_engine_new(m->model,
-                      hy_engine_params(.device = "cpu", .context = 64, .max_batch = 1, .plan_only = 1),
-                      &plan) != HY_OK)
+    if (hy_engine_new(
+            m->model,
+            hy_engine_params(.device = "cpu", .context = 64, .max_batch = 1, .plan_only = 1),
+            &plan) != HY_OK)
         return INFINITY;
     if (hy_engine_costs(plan, NULL, add_flops, &flops) != HY_OK) flops = INFINITY;
     hy_engine_free(plan);
     return flops;
 }
 
-const bench_reference *bench_reference_for(bench_model *m, const char *device,
-                                           hy_kv_type kv_type) {
+const bench_reference *bench_reference_for(bench_model *m, const char *device, hy_kv_type kv_type) {
     const bool ref = strncmp(device, "ref", 3) == 0, cpu = strncmp(device, "cpu", 3) == 0;
     const char *isa = NULL, *other = "cpu";
     if (cpu && !ref) {
@@ -177,8 +177,7 @@ static bool forget(bench_run *r) {
 
 bool bench_check_run(bench_run *r) {
     bench_check *c = &r->check;
-    const bench_reference *ref =
-        bench_reference_for(r->m, r->desc.device, r->params.kv_type);
+    const bench_reference *ref = bench_reference_for(r->m, r->desc.device, r->params.kv_type);
     snprintf(c->against, sizeof c->against, "%s%s%s", ref->device, ref->isa ? ", " : "",
              ref->isa ? ref->isa : "");
     if (ref->tokens == 0) {

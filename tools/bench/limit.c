@@ -214,8 +214,8 @@ double bench_limit_seconds(const bench_limit *l, hy_peak *bound) {
     for (uint32_t i = 0; i < l->costs; i++) {
         const limit_cost *c = &l->cost[i];
         hy_peak kind;
-        const double time = cost_seconds(c, peak[c->device],
-                                         kinds[c->device][c->op.arithmetic], &kind);
+        const double time =
+            cost_seconds(c, peak[c->device], kinds[c->device][c->op.arithmetic], &kind);
         waits[kind] += time;
         seconds += time;
     }

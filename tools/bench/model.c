@@ -46,9 +46,9 @@ static int make(const char *spec, bool sparse, char *path, size_t capacity) {
 static int open_file(const char *path, bool hash, bool *verbose, bench_model *m) {
     const hy_log_level level = *verbose ? HY_LOG_DEBUG : HY_LOG_WARN;
     m->desc.size = sizeof m->desc;
-    if (hy_instance_new(hy_instance_params(.log = cli_log_line, .log_user = verbose,
-                                           .log_level = level),
-                        &m->instance) != HY_OK ||
+    if (hy_instance_new(
+            hy_instance_params(.log = cli_log_line, .log_user = verbose, .log_level = level),
+            &m->instance) != HY_OK ||
         hy_model_open(m->instance, path, NULL, &m->model) != HY_OK ||
         hy_model_describe(m->model, &m->desc) != HY_OK)
         return cli_status("bench");

@@ -4,7 +4,10 @@
 
 #include "tools/cli.h"
 
-enum { BENCH_CHECK_TOKENS = 32, BENCH_MAX_REFERENCES = 8 };
+enum {
+    BENCH_CHECK_TOKENS = 32, /* at most, that are verified */
+    BENCH_MAX_REFERENCES = 8
+};
 
 /* Logits of one device that others are measured against. */
 typedef struct bench_reference {

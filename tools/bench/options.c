@@ -105,8 +105,7 @@ static bool add_group(bench_options *o, const wanted *w, uint32_t depth, uint32_
     for (uint32_t i = 0; i < w->gen.count; i++)
         ok = ok && add_test(o, BENCH_TG, 0, w->gen.value[i], depth, parallel);
     for (uint32_t i = 0; i + 1 < w->pair.count; i += 2)
-        ok = ok &&
-             add_test(o, BENCH_PG, w->pair.value[i], w->pair.value[i + 1], depth, parallel);
+        ok = ok && add_test(o, BENCH_PG, w->pair.value[i], w->pair.value[i + 1], depth, parallel);
     return ok;
 }
 
@@ -163,8 +162,10 @@ static const cli_option *other_options(cli_engine *e, const cli_option *own) {
 static int parse_list(const char *option, const char *text, uint32_t most, bench_list *out) {
     if (!text) return -1;
     if (!bench_list_parse(text, out))
-        return cli_fail("bench", 2, "%s '%s' is not a list such as 512, 1,4,16, 0-4096+1024 or "
-                        "1-64*2 of at most %d numbers", option, text, BENCH_MAX_LIST);
+        return cli_fail("bench", 2,
+                        "%s '%s' is not a list such as 512, 1,4,16, 0-4096+1024 or "
+                        "1-64*2 of at most %d numbers",
+                        option, text, BENCH_MAX_LIST);
     for (uint32_t i = 0; i < out->count; i++)
         if (out->value[i] > most)
             return cli_fail("bench", 2, "%s %u: more than %u", option, out->value[i], most);
@@ -233,8 +234,7 @@ static int parse_lists(bench_options *o, const raw *r, wanted *w) {
 
 static int check_choices(const bench_options *o, const wanted *w) {
     if (o->repeats < 1 || o->repeats > BENCH_MAX_REPEATS)
-        return cli_fail("bench", 2, "-r %u is not between 1 and %d", o->repeats,
-                        BENCH_MAX_REPEATS);
+        return cli_fail("bench", 2, "-r %u is not between 1 and %d", o->repeats, BENCH_MAX_REPEATS);
     for (uint32_t i = 0; i < w->parallel.count; i++)
         if (w->parallel.value[i] == 0) return cli_fail("bench", 2, "-b 0: at least one sequence");
     if (!(o->price >= 0) || !(o->rate >= 0))
@@ -244,7 +244,8 @@ static int check_choices(const bench_options *o, const wanted *w) {
     if (o->versus && o->versus_binary)
         return cli_fail("bench", 2, "give one of --vs and --vs-binary");
     if (o->predict && (o->versus || o->versus_binary || o->trace))
-        return cli_fail("bench", 2, "--predict measures no model: leave --vs, --vs-binary, --trace");
+        return cli_fail("bench", 2,
+                        "--predict measures no model: leave --vs, --vs-binary, --trace");
     return -1;
 }
 
@@ -284,7 +285,8 @@ int bench_options_parse(int argc, char **argv, bench_options *o) {
         {"-d, --n-depth", CLI_TEXT, &r.depth, "N,...", "tokens already there (default 0)"},
         {"-b, --parallel", CLI_TEXT, &r.parallel, "N,...",
          "sequences that decode side by side (default 1)"},
-        {"-r, --repetitions", CLI_U32, &o->repeats, "N", "after one warm-up (default 5; of a trace 1)"},
+        {"-r, --repetitions", CLI_U32, &o->repeats, "N",
+         "after one warm-up (default 5; of a trace 1)"},
         {"--no-warmup", CLI_FLAG, &o->no_warmup, NULL, "the first repetition counts"},
         {"--delay", CLI_U32, &o->delay_s, "S", "seconds of rest before each row"},
         {"--time-limit", CLI_U32, &o->time_limit_s, "S", "begins nothing after so many seconds"},
@@ -295,7 +297,8 @@ int bench_options_parse(int argc, char **argv, bench_options *o) {
          "requests that arrive by a trace, or chat: the built-in one"},
         {"--rate", CLI_F32, &o->rate, "N", "requests per second, whatever the trace says"},
         {"--vs", CLI_TEXT, &o->versus, "ID", "take turns with this device, compare"},
-        {"--vs-binary", CLI_TEXT, &o->versus_binary, "PATH", "take turns with this halyard, compare"},
+        {"--vs-binary", CLI_TEXT, &o->versus_binary, "PATH",
+         "take turns with this halyard, compare"},
         {"--predict", CLI_TEXT, &o->predict, "SHAPE:TYPE",
          "speed and memory of a model too large to try, from the peaks measured here"},
         {"--price", CLI_F32, &o->price, "P", "of the machine per hour: adds the cost per token"},

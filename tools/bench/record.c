@@ -2,7 +2,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "build_id.h" /* made by Meson: BUILD_ID "9315f7b 123" */
+#include "tools/bench/build_id.h" /* made by Meson: BUILD_ID "9315f7b 123" */
 #include "tools/bench/row.h"
 
 #ifndef BENCH_COMPILER

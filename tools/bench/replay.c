@@ -50,6 +50,7 @@ int bench_replay(int argc, char **argv) {
         calls++;
     }
     json_decref(rows);
-    if (!code && calls == 0) return cli_fail("bench", 1, "%s: no row says how it was made (argv)", path);
+    if (!code && calls == 0)
+        return cli_fail("bench", 1, "%s: no row says how it was made (argv)", path);
     return code;
 }

@@ -202,10 +202,10 @@ static void put_plan(source *s) {
     const double bytes = c.weights + c.kv + c.activations;
     const bool known = bytes > 0 && tokens > 0;
     put(s, "bytes_per_token",
-        known ? json_pack("{s:f, s:f, s:f, s:f}", "weights", c.weights / tokens, "kv",
-                          c.kv / tokens, "activations", c.activations / tokens, "total",
-                          bytes / tokens)
-              : nulls((const char *const[]){"weights", "kv", "activations", "total", NULL}));
+        known
+            ? json_pack("{s:f, s:f, s:f, s:f}", "weights", c.weights / tokens, "kv", c.kv / tokens,
+                        "activations", c.activations / tokens, "total", bytes / tokens)
+            : nulls((const char *const[]){"weights", "kv", "activations", "total", NULL}));
     put(s, "flops_per_token", known ? number(c.flops / tokens) : json_null());
     put(s, "gbps", known && seconds > 0 ? number(bytes / seconds * 1e-9) : json_null());
     put(s, "gflops", known && seconds > 0 ? number(c.flops / seconds * 1e-9) : json_null());
@@ -213,13 +213,14 @@ static void put_plan(source *s) {
 
 static void put_roofline(source *s) {
     static const char *const names[HY_PEAKS] = {
-        [HY_PEAK_WRITE] = "write_gbps", [HY_PEAK_READ] = "read_gbps", [HY_PEAK_F32] = "f32_gflops",
-        [HY_PEAK_F16] = "f16_gflops",   [HY_PEAK_BF16] = "bf16_gflops",
-        [HY_PEAK_INT8] = "int8_gflops"};
+        [HY_PEAK_WRITE] = "write_gbps", [HY_PEAK_READ] = "read_gbps",
+        [HY_PEAK_F32] = "f32_gflops",   [HY_PEAK_F16] = "f16_gflops",
+        [HY_PEAK_BF16] = "bf16_gflops", [HY_PEAK_INT8] = "int8_gflops"};
     const bench_limit *l = s->run ? &s->run->limit : NULL;
     hy_peak bound;
     const double limit = l ? bench_limit_seconds(l, &bound) : 0;
-    put(s, "roofline_reason", limit > 0 ? json_null() : text(l && l->reason[0] ? l->reason : "not run"));
+    put(s, "roofline_reason",
+        limit > 0 ? json_null() : text(l && l->reason[0] ? l->reason : "not run"));
     if (!(limit > 0)) {
         put(s, "roofline", json_null());
         return;
@@ -244,11 +245,11 @@ static void put_memory(source *s) {
         count = 0;
     for (uint32_t i = 0; i < count; i++) {
         const hy_plan_device *d = &device[i];
-        json_array_append_new(
-            plan, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "device", d->id, "weights",
-                            (json_int_t)d->weights, "state", (json_int_t)d->state, "activations",
-                            (json_int_t)d->activations, "step", (json_int_t)d->step, "host",
-                            (json_int_t)d->host));
+        json_array_append_new(plan, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "device", d->id,
+                                              "weights", (json_int_t)d->weights, "state",
+                                              (json_int_t)d->state, "activations",
+                                              (json_int_t)d->activations, "step",
+                                              (json_int_t)d->step, "host", (json_int_t)d->host));
         held += d->total - d->host;
     }
     const uint64_t resident = s->run ? s->run->resident : 0;
@@ -262,7 +263,8 @@ static void put_memory(source *s) {
 static void put_energy(source *s) {
     const bench_run *r = s->run;
     const bool known = measured(s) && r->joules >= 0 && r->energy && energy_source(r->energy);
-    const double seconds = known ? stats_mean(r->seconds.value, r->seconds.count) * r->seconds.count : 0;
+    const double seconds =
+        known ? stats_mean(r->seconds.value, r->seconds.count) * r->seconds.count : 0;
     const char *reason = r && r->energy ? energy_reason(r->energy) : "not run";
     put(s, "energy",
         json_pack("{s:o, s:o, s:o, s:o}", "joules_per_token",
@@ -282,9 +284,9 @@ static void put_check(source *s) {
         json_pack("{s:o, s:i, s:o, s:o, s:o, s:f, s:f, s:o, s:o}", "against", text(c->against),
                   "tokens", (int)c->tokens, "kl_mean", c->done ? number(c->kl_mean) : json_null(),
                   "kl_max", c->done ? number(c->kl_max) : json_null(), "top1",
-                  c->done ? number(c->top1) : json_null(), "kl_limit", bench_kl_limit,
-                  "top1_limit", bench_top1_limit, "passed",
-                  c->done ? json_boolean(c->passed) : json_null(), "reason", text(c->reason)));
+                  c->done ? number(c->top1) : json_null(), "kl_limit", bench_kl_limit, "top1_limit",
+                  bench_top1_limit, "passed", c->done ? json_boolean(c->passed) : json_null(),
+                  "reason", text(c->reason)));
 }
 
 static void put_flags(source *s) {
@@ -296,8 +298,7 @@ static void put_flags(source *s) {
             json_array_append_new(flags, json_string("noisy"));
         if (r->share.others > 0.02 || r->share.stolen > 0.02)
             json_array_append_new(flags, json_string("busy"));
-        if (read->count >= 4 &&
-            series_percentile(read, 90) > 1.2 * series_percentile(read, 10))
+        if (read->count >= 4 && series_percentile(read, 90) > 1.2 * series_percentile(read, 10))
             json_array_append_new(flags, json_string("drift"));
         if (r->seconds.count < s->o->repeats) json_array_append_new(flags, json_string("cut"));
         if (!s->o->no_verify && !r->check.done)
@@ -307,7 +308,8 @@ static void put_flags(source *s) {
 }
 
 static void put_cost(source *s) {
-    const double price = s->o->price, rate = json_number_value(json_object_get(s->row, "median_ts"));
+    const double price = s->o->price,
+                 rate = json_number_value(json_object_get(s->row, "median_ts"));
     const bool in = s->test->prompt > 0, out = s->test->gen > 0;
     if (price <= 0) {
         put(s, "cost", json_null());
@@ -398,7 +400,8 @@ static json_t *make(source *s) {
     put(s, "test", json_string(name));
     put(s, "kind", json_string(bench_kind_name(s->test->kind)));
     put(s, "n_parallel", json_integer(s->test->parallel));
-    put(s, "device", json_string(s->run && s->run->desc.device[0] ? s->run->desc.device : device.id));
+    put(s, "device",
+        json_string(s->run && s->run->desc.device[0] ? s->run->desc.device : device.id));
     put_latency(s);
     put_plan(s);
     put_roofline(s);
@@ -414,7 +417,12 @@ static json_t *make(source *s) {
 }
 
 json_t *bench_row(const bench_run *r, const json_t *record) {
-    source s = {.o = r->o, .m = r->m, .e = &r->e, .test = &r->test, .run = r, .record = record,
+    source s = {.o = r->o,
+                .m = r->m,
+                .e = &r->e,
+                .test = &r->test,
+                .run = r,
+                .record = record,
                 .status = "ok"};
     if (r->failure[0]) {
         s.status = "error";
@@ -434,7 +442,7 @@ json_t *bench_row(const bench_run *r, const json_t *record) {
 json_t *bench_row_without(const bench_options *o, bench_model *m, const cli_engine *e,
                           const bench_test *test, const json_t *record, const char *status,
                           const char *reason) {
-    source s = {.o = o, .m = m, .e = e, .test = test, .record = record, .status = status,
-                .reason = reason};
+    source s = {
+        .o = o, .m = m, .e = e, .test = test, .record = record, .status = status, .reason = reason};
     return make(&s);
 }

@@ -8,8 +8,9 @@
 #include "tools/bench/predict.h"
 
 enum {
-    BREATH_NS = 250000000,      /* between two measurements of the peaks, within a repetition */
-    UNCACHED_BYTES = 256 << 20, /* weights that no cache keeps: measuring between steps costs them nothing */
+    BREATH_NS = 250000000, /* between two measurements of the peaks, within a repetition */
+    UNCACHED_BYTES =
+        256 << 20, /* weights that no cache keeps: measuring between steps costs them nothing */
     CHECK_ROWS = BENCH_CHECK_TOKENS + 1
 };
 
@@ -70,8 +71,7 @@ bool bench_run_open(bench_run *r, const bench_options *o, bench_model *m, const 
     if (!make_engine(r) || !make_sequences(r)) return false;
     hy_device_desc device = {.size = sizeof device};
     find_bus(r, &device);
-    if (strncmp(r->desc.device, "cpu", 3) == 0)
-        r->threads = e->threads ? e->threads : device.units;
+    if (strncmp(r->desc.device, "cpu", 3) == 0) r->threads = e->threads ? e->threads : device.units;
     r->energy = energy_new(r->desc.device, device.bus);
     r->loading = machine_peak_bytes(); /* before the probes take memory of their own */
     bench_limit_open(&r->limit, &r->e, r->desc.device);
@@ -127,7 +127,8 @@ static uint32_t pending(const bench_run *r, uint32_t sequences) {
     return sum;
 }
 
-bool bench_run_queue(bench_run *r, uint32_t sequences, uint32_t at, uint32_t count, unsigned flags) {
+bool bench_run_queue(bench_run *r, uint32_t sequences, uint32_t at, uint32_t count,
+                     unsigned flags) {
     int32_t *ids = malloc((count + 1) * sizeof *ids);
     hy_status status = ids ? HY_OK : HY_E_MEMORY;
     for (uint32_t i = 0; i < sequences && status == HY_OK; i++) {
@@ -225,7 +226,8 @@ bool bench_run_begin(bench_run *r, const bench_test *test) {
     series_clear(&r->served.queued);
     r->served = (bench_served){.total = r->served.total, .queued = r->served.queued};
     r->check = (bench_check){.done = false};
-    if (test->kind != BENCH_SERVE && !bench_limit_begin(&r->limit, r->e.engine, test, r->desc.max_batch))
+    if (test->kind != BENCH_SERVE &&
+        !bench_limit_begin(&r->limit, r->e.engine, test, r->desc.max_batch))
         return bench_run_failed(r);
     if (!r->o->no_verify && !bench_check_run(r)) return false;
     bench_limit_pass_all(&r->limit);

@@ -36,7 +36,7 @@ typedef struct bench_run {
     cli_engine e; /* this configuration; e.engine is the engine */
     hy_engine_params params;
     hy_engine_desc desc;
-    hy_sequence **sequence; /* [parallel] */
+    hy_sequence **sequence;    /* [parallel] */
     uint32_t parallel, filled; /* tokens of depth that every sequence holds */
     bench_limit limit;
     energy *energy;
@@ -49,10 +49,10 @@ typedef struct bench_run {
     /* of the test under way */
     bench_test test;
     uint32_t repeats;
-    series seconds;   /* of each repetition */
-    series itl, ttft; /* of each step, of each prompt: seconds */
-    double predicted; /* seconds of a repetition by predict.h; 0: not known */
-    double joules;    /* of all repetitions; < 0: not known */
+    series seconds;    /* of each repetition */
+    series itl, ttft;  /* of each step, of each prompt: seconds */
+    double predicted;  /* seconds of a repetition by predict.h; 0: not known */
+    double joules;     /* of all repetitions; < 0: not known */
     uint64_t breathed; /* when peaks were last measured, ns */
     uint64_t paused;   /* ns that measuring them took since the repetition began */
     machine_busy busy;
@@ -83,8 +83,7 @@ bool bench_run_repeat(bench_run *r, bool counted);
 void bench_run_end(bench_run *r);
 
 /* For check.c and serve.c. Queues tokens [at, at + count) of each of the first sequences. */
-bool bench_run_queue(bench_run *r, uint32_t sequences, uint32_t at, uint32_t count,
-                     unsigned flags);
+bool bench_run_queue(bench_run *r, uint32_t sequences, uint32_t at, uint32_t count, unsigned flags);
 /* One step; steps until nothing is pending in the first sequences. */
 bool bench_run_step(bench_run *r, hy_step_result *result);
 bool bench_run_idle(bench_run *r, uint32_t sequences);

@@ -167,10 +167,11 @@ static int read_trace(const char *path) {
         char *word = trim(begin);
         if (*word == 0 || *word == '#') continue;
         if (*word == '{' ? !add_json(word) : !add_csv(word, &h, &named))
-            code = cli_fail("bench", 1,
-                            "%s:%u: not a request: arrival in seconds, prompt tokens, output tokens "
-                            "(CSV or JSON lines)",
-                            path, line);
+            code =
+                cli_fail("bench", 1,
+                         "%s:%u: not a request: arrival in seconds, prompt tokens, output tokens "
+                         "(CSV or JSON lines)",
+                         path, line);
     }
     free(text);
     return code;

@@ -43,7 +43,7 @@ function bytes(n) {
     return `${n >= 99.95 || i === 0 ? n.toFixed(0) : n >= 9.995 ? n.toFixed(1) : n.toFixed(2)} ${units[i]}`;
 }
 
-/* ---- scales: a function from a value to a pixel, with its ticks ---- */
+/* ---- scales: a function from a value to a pixel, with its ticks, at least two, about `gap` apart ---- */
 
 function linear(from, to, start, end, gap = 80) {
     if (to === from) to = from + (Math.abs(from) || 1);
@@ -54,7 +54,7 @@ function linear(from, to, start, end, gap = 80) {
     scale.ticks = [];
     for (let i = Math.ceil(from / step - 1e-9); i * step <= to + step * 1e-9; i++)
         scale.ticks.push(Number((i * step).toPrecision(12)));
-    return scale;
+    return scale.ticks.length > 1 || gap < 8 ? scale : linear(from, to, start, end, gap / 2);
 }
 
 function logarithmic(from, to, start, end, gap = 46) {
@@ -68,6 +68,7 @@ function logarithmic(from, to, start, end, gap = 46) {
         for (const m of steps)
             if (e % skip === 0 && m * 10 ** e >= from && m * 10 ** e <= to)
                 scale.ticks.push(Number((m * 10 ** e).toPrecision(3)));
+    if (scale.ticks.length < 2) scale.ticks = linear(from, to, start, end, gap).ticks;
     return scale;
 }
 
@@ -78,8 +79,11 @@ const present = value => value !== null;
 function grouped(items, key) {
     const groups = new Map();
     for (const item of items) {
-        const k = key(item);
-        groups.set(k, [...(groups.get(k) || []), item]);
+        const k = key(item), group = groups.get(k);
+        if (group)
+            group.push(item);
+        else
+            groups.set(k, [item]);
     }
     return groups;
 }

@@ -88,7 +88,7 @@ function drawLine(c, line, at, scale, y) {
     const middle = at.wide ? y + at.pitch / 2 : y + at.pitch - 16;
     const base = at.wide ? middle + 4 : y + 13;
     if (at.keys) c.add('g', {'data-series': line.row.series.index}, dot(line.row.series, 7, base - 4, 5));
-    const name = c.write(at.keys || (at.wide ? 0 : 6), base, fit(line.label, at.names - at.keys - 8));
+    const name = c.write(at.keys || (at.wide ? 0 : 6), base, fit(line.label, at.names - at.keys - 8), 'halo');
     name.append(svg('title', {}, line.label));
     for (const m of line.marks) {
         const nodes = PAINT[m.as](m, scale, middle, line);
