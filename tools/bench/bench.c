@@ -48,6 +48,19 @@ void bench_call_progress(const bench_call *c, const char *device, const bench_te
 
 /* ---- rows ---- */
 
+bool bench_call_ends(const bench_call *c) {
+    return bench_stopped() || c->broken;
+}
+
+static void print(bench_call *c, const json_t *row) {
+    if (c->broken ||
+        (report_row(c->out, row) == 0 && (!c->second || report_row(c->second, row) == 0)))
+        return;
+    c->broken = true;
+    c->code = cli_flush("bench");
+    if (!c->code) c->code = cli_fail("bench", 1, "the report could not be written");
+}
+
 void bench_call_row(bench_call *c, json_t *row) {
     bench_call_quiet();
     if (!row) {
@@ -58,9 +71,8 @@ void bench_call_row(bench_call *c, json_t *row) {
     const char *reason = json_string_value(json_object_get(row, "reason"));
     const bool bad = strcmp(status, "FAILED") == 0 || strcmp(status, "error") == 0;
     cli_log_show();
-    if (report_row(c->out, row) != 0 || (c->second && report_row(c->second, row) != 0))
-        c->code = cli_fail("bench", 1, "the report could not be written");
-    if (bad && c->bad++ == 0)
+    print(c, row);
+    if (bad && c->bad++ == 0 && !c->broken)
         c->code =
             cli_fail("bench", 1, "%s %s: %s", json_string_value(json_object_get(row, "device")),
                      json_string_value(json_object_get(row, "test")), reason ? reason : status);
@@ -73,7 +85,7 @@ void bench_call_row(bench_call *c, json_t *row) {
 /* Tests that are not run any more, and why; nothing when the call was asked to end. */
 static void skip(bench_call *c, bench_model *m, const cli_engine *e, const bench_test *test,
                  uint32_t count, const char *status, const char *reason) {
-    for (uint32_t i = 0; i < count && !bench_stopped(); i++) {
+    for (uint32_t i = 0; i < count && !bench_call_ends(c); i++) {
         bench_call_row(c, bench_row_without(&c->o, m, e, &test[i], c->record, status, reason));
         status = "skipped"; /* the others of a group suffer from the first one's error */
     }
@@ -83,9 +95,9 @@ static bool late(const bench_call *c) {
     return cli_now_ns() > c->until;
 }
 
-static void rest(uint32_t seconds) {
+static void rest(const bench_call *c, uint32_t seconds) {
     const uint64_t end = cli_now_ns() + seconds * 1000000000ull;
-    while (cli_now_ns() < end && !bench_stopped())
+    while (cli_now_ns() < end && !bench_call_ends(c))
         usleep(50000);
 }
 
@@ -98,7 +110,7 @@ static void tick(void *user, const bench_run *r, uint32_t repetition) {
 static bool measure(bench_call *c, bench_run *r, const bench_test *test) {
     const double expected = guess(c, r->m, test);
     const uint64_t begin = cli_now_ns();
-    rest(c->o.delay_s);
+    rest(c, c->o.delay_s);
     r->tick = tick;
     r->tick_user = c;
     const bool ok = bench_run_test(r, test, c->until);
@@ -124,7 +136,7 @@ static void measure_group(bench_call *c, bench_model *m, const cli_engine *e,
     }
     bool ok = bench_run_open(&run, &c->o, m, e, test->parallel, context);
     if (!ok) skip(c, m, e, test, count, "error", run.failure);
-    for (; ok && done < count && !bench_stopped(); done++) {
+    for (; ok && done < count && !bench_call_ends(c); done++) {
         if (late(c)) break;
         ok = measure(c, &run, &test[done]);
     }
@@ -138,7 +150,7 @@ static void measure_group(bench_call *c, bench_model *m, const cli_engine *e,
 }
 
 static void measure_all(bench_call *c, bench_model *m, const cli_engine *e) {
-    for (uint32_t i = 0, n; i < c->o.tests && !bench_stopped(); i += n) {
+    for (uint32_t i = 0, n; i < c->o.tests && !bench_call_ends(c); i += n) {
         const bench_test *first = &c->o.test[i];
         for (n = 1; i + n < c->o.tests && first[n].depth == first->depth &&
                     first[n].parallel == first->parallel;)
@@ -171,7 +183,7 @@ static void each_setting(bench_call *c, bench_model *m, const char *device, benc
     const uint32_t threads = o->threads.count ? o->threads.count : 1;
     const uint32_t batches = o->batches.count ? o->batches.count : 1;
     const uint32_t all = threads * batches * o->kv_types * o->numericses;
-    for (uint32_t i = 0; i < all && !bench_stopped(); i++) {
+    for (uint32_t i = 0; i < all && !bench_call_ends(c); i++) {
         cli_engine e = o->e;
         uint32_t left = i;
         e.device = device;
@@ -204,7 +216,7 @@ void bench_call_each(bench_call *c, bench_model *m, bench_each_fn each) {
     c->guessed_left = 0;
     for (uint32_t i = 0; i < devices; i++)
         each_setting(c, m, id[i], plan_rows);
-    for (uint32_t i = 0; i < devices && !bench_stopped(); i++)
+    for (uint32_t i = 0; i < devices && !bench_call_ends(c); i++)
         each_setting(c, m, id[i], each);
 }
 
@@ -212,7 +224,7 @@ static void each_model(bench_call *c, bench_each_fn each) {
     const cli_list *files = &c->o.models, *synths = &c->o.synths;
     static const cli_list standard = {{"llama-3.2-1b:q4_0"}, 1};
     if (files->count + synths->count == 0) synths = &standard;
-    for (uint32_t i = 0; i < files->count + synths->count && !bench_stopped(); i++) {
+    for (uint32_t i = 0; i < files->count + synths->count && !bench_call_ends(c); i++) {
         const bool synthetic = i >= files->count;
         const char *spec = synthetic ? synths->item[i - files->count] : files->item[i];
         bench_model m;
@@ -255,6 +267,7 @@ static int run(bench_call *c) {
     else
         each_model(c, c->o.versus ? bench_versus : measure_all);
     bench_call_quiet();
+    if (c->broken) return c->code;
     if (report_end(c->out) != 0 || (c->second && report_end(c->second) != 0))
         return cli_flush("bench") ? 1 : cli_fail("bench", 1, "the report could not be written");
     if (cli_flush("bench")) return 1;
@@ -274,6 +287,7 @@ static int bench_main(int argc, char **argv) {
         code = run(&c);
     }
     bench_trace_close();
+    bench_limit_forget();
     report_free(c.out);
     report_free(c.second);
     json_decref(c.record);

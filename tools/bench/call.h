@@ -14,9 +14,12 @@ typedef struct bench_call {
     double guessed, spent;  /* seconds that finished rows should have taken, and took */
     double guessed_left;    /* of the others */
     int code;               /* 1 once something failed */
+    bool broken;            /* rows cannot be written any more */
     json_t *rows; /* all of them, where something is to be said about them together; else NULL */
 } bench_call;
 
+/* A signal came, or rows cannot be written: nothing more is begun. */
+bool bench_call_ends(const bench_call *c);
 /* Prints a row and lets go of it. The first failure of a call is also a line on standard error. */
 void bench_call_row(bench_call *c, json_t *row);
 /* What is under way, on a terminal's last line: "[3/12] cpu:0 tg128: 2 of 5, about 40 s left". */

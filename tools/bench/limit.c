@@ -7,14 +7,51 @@
 
 /* ---- probes ---- */
 
-void bench_limit_open(bench_limit *l, const cli_engine *e, const char *devices) {
+/* The CPU's probe stays from engine to engine: its memory is slow to come by and in nobody's way. */
+static struct {
+    probe *probe;
+    char key[256];
+} kept;
+
+static void key_of(const char *id, const cli_engine *e, char key[256]) {
+    snprintf(key, 256, "%s %u %s %s", id, e->threads, e->cpu_mask ? e->cpu_mask : "",
+             e->isa ? e->isa : "");
+}
+
+static hy_status open_probe(const char *id, const cli_engine *e, probe **out) {
     const hy_device_params params = {.threads = e->threads, .cpus = e->cpu_mask, .isa = e->isa};
-    *l = (bench_limit){.devices = 0};
+    char key[256];
+    key_of(id, e, key);
+    if (kept.probe && strcmp(kept.key, key) == 0) {
+        *out = kept.probe;
+        return HY_OK;
+    }
+    return probe_new(id, &params, out);
+}
+
+static void close_probe(const char *id, const cli_engine *e, probe *p) {
+    if (!p || p == kept.probe) return;
+    if (strncmp(id, "cpu", 3) != 0) {
+        probe_free(p);
+        return;
+    }
+    probe_free(kept.probe);
+    kept.probe = p;
+    key_of(id, e, kept.key);
+}
+
+void bench_limit_forget(void) {
+    probe_free(kept.probe);
+    kept.probe = NULL;
+}
+
+void bench_limit_open(bench_limit *l, const cli_engine *e, const char *devices) {
+    *l = (bench_limit){.e = e};
     for (const char *at = devices; *at && l->devices < LIMIT_MAX_DEVICES;) {
         const size_t length = strcspn(at, ",");
         const uint32_t d = l->devices++;
         snprintf(l->id[d], sizeof l->id[d], "%.*s", (int)length, at);
-        if (probe_new(l->id[d], &params, &l->probe[d]) != HY_OK) {
+        if (open_probe(l->id[d], e, &l->probe[d]) != HY_OK) {
             l->probe[d] = NULL;
             snprintf(l->reason, sizeof l->reason, "%s", hy_error_text());
         } else if (probe_pass(l->probe[d], HY_PEAK_READ) <= 0) {
@@ -36,7 +73,7 @@ static void clear(bench_limit *l) {
 
 void bench_limit_close(bench_limit *l) {
     for (uint32_t d = 0; d < LIMIT_MAX_DEVICES; d++) {
-        probe_free(l->probe[d]);
+        close_probe(l->id[d], l->e, l->probe[d]);
         for (int k = 0; k < HY_PEAKS; k++)
             series_free(&l->pass[d][k]);
     }
@@ -97,15 +134,17 @@ static void note_op(void *user, const hy_op_cost *op) {
         .activations = v->times * (double)op->activation_bytes,
         .flops = v->times * op->flops,
     };
-    l->weight_bytes = fmax(l->weight_bytes, (double)op->weight_bytes);
+    l->step_bytes += (double)op->weight_bytes;
 }
 
 static bool add_step(bench_limit *l, const hy_engine *engine, double times, uint32_t tokens,
                      uint32_t sequences, uint32_t past) {
     visit v = {l, times, sequences};
-    return hy_engine_costs(engine,
-                           hy_step_shape(.tokens = tokens, .sequences = sequences, .past = past),
-                           note_op, &v) == HY_OK;
+    l->step_bytes = 0;
+    const hy_status status = hy_engine_costs(
+        engine, hy_step_shape(.tokens = tokens, .sequences = sequences, .past = past), note_op, &v);
+    l->weight_bytes = fmax(l->weight_bytes, l->step_bytes);
+    return status == HY_OK;
 }
 
 /* A prompt in chunks as the engine cuts it: several sequences one behind the other. */

@@ -24,6 +24,7 @@ typedef struct limit_cost {
 } limit_cost;
 
 typedef struct bench_limit {
+    const cli_engine *e; /* the choices that the probes were opened with */
     uint32_t devices;
     char id[LIMIT_MAX_DEVICES][32];
     probe *probe[LIMIT_MAX_DEVICES]; /* NULL: there is none, for `reason` */
@@ -33,13 +34,15 @@ typedef struct bench_limit {
     uint32_t costs, room;
     char (*kernel)[64]; /* [kernels] distinct names, in the order of the steps */
     uint32_t kernels;
-    double weight_bytes; /* of one step, on all devices */
+    double weight_bytes, step_bytes; /* of the largest step, of the step under way */
     bool no_memory;
 } bench_limit;
 
 /* Opens the probes of an engine's devices ("cpu:0,vulkan:0"), with the engine's own threads and so on. */
 void bench_limit_open(bench_limit *l, const cli_engine *e, const char *devices);
 void bench_limit_close(bench_limit *l);
+/* Frees what is kept for the next engine. */
+void bench_limit_forget(void);
 
 /* Forgets the last test and takes what one repetition of this one costs. False with hy_error_text(). */
 bool bench_limit_begin(bench_limit *l, const hy_engine *engine, const bench_test *test,

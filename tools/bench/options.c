@@ -125,6 +125,8 @@ static bool add_tests(bench_options *o, const wanted *w) {
 
 /* ---- the command line ---- */
 
+enum { NOT_GIVEN = INT32_MAX };
+
 /* Options as text, before they are understood. */
 typedef struct raw {
     const char *prompt, *gen, *depth, *parallel, *threads, *batch, *micro_batch;
@@ -251,7 +253,7 @@ static int check_choices(const bench_options *o, const wanted *w) {
 
 static int understand(bench_options *o, const raw *r) {
     hy_engine_params checked;
-    if (o->repeats == 0) o->repeats = o->trace ? 1 : 5;
+    if (o->repeats == NOT_GIVEN) o->repeats = o->trace ? 1 : 5;
     if (!cli_engine_params("bench", &o->e, &checked)) return 2;
     wanted w = {.prompt = {{512}, 1}, .gen = {{128}, 1}, .depth = {{0}, 1}, .parallel = {{1}, 1}};
     if (o->trace) w.parallel = (bench_list){{16}, 1};
@@ -272,7 +274,7 @@ static int understand(bench_options *o, const raw *r) {
 
 int bench_options_parse(int argc, char **argv, bench_options *o) {
     raw r = {.kv_types = "f16", .numerics = "invariant"};
-    *o = (bench_options){.argc = argc, .argv = argv};
+    *o = (bench_options){.repeats = NOT_GIVEN, .argc = argc, .argv = argv};
     const cli_option own[] = {
         {"-m, --model", CLI_LIST, &o->models, "FILE", "model (GGUF); may be given again"},
         {"--synth", CLI_LIST, &o->synths, "SHAPE:TYPE",

@@ -111,7 +111,7 @@ static void predict_test(bench_call *c, bench_model *m, const cli_engine *e,
 }
 
 static void predict_all(bench_call *c, bench_model *m, const cli_engine *e) {
-    for (uint32_t i = 0; i < c->o.tests && !bench_stopped(); i++) {
+    for (uint32_t i = 0; i < c->o.tests && !bench_call_ends(c); i++) {
         bench_call_progress(c, e->device, &c->o.test[i], 0);
         predict_test(c, m, e, &c->o.test[i]);
     }

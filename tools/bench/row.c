@@ -192,8 +192,9 @@ static void put_latency(source *s) {
     put(s, "samples_itl_ms", picked(any ? &s->run->itl : NULL));
 }
 
+/* Of a repetition, at the median speed. */
 static double median_seconds(const source *s) {
-    return measured(s) ? series_median(&s->run->seconds) : 0;
+    return measured(s) ? tokens_of(s) / row_number(s->row, "median_ts") : 0;
 }
 
 static void put_plan(source *s) {

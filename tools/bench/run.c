@@ -248,7 +248,8 @@ static void note_resident(bench_run *r) {
 void bench_run_end(bench_run *r) {
     if (!machine_busy_end(&r->busy, &r->share)) r->share = (machine_share){0};
     note_resident(r);
-    if (r->seconds.count && r->test.kind != BENCH_SERVE && !bench_stopped())
+    if (r->seconds.count && r->test.kind != BENCH_SERVE && !bench_stopped() &&
+        r->limit.weight_bytes >= UNCACHED_BYTES) /* kernels are predicted without caches */
         r->predicted = bench_predict_seconds(&r->limit, &r->e);
     if (r->seconds.count == 0) r->joules = -1;
 }

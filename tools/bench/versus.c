@@ -71,7 +71,7 @@ static bool both(bench_call *c, bench_run *run, const bench_test *test) {
 void bench_versus(bench_call *c, bench_model *m, const cli_engine *e) {
     sides s;
     begin(&s);
-    for (uint32_t i = 0; i < c->o.tests && !bench_stopped(); i++) {
+    for (uint32_t i = 0; i < c->o.tests && !bench_call_ends(c); i++) {
         const bench_test *test = &c->o.test[i];
         cli_engine other = *e;
         bench_run run[2];
