@@ -98,11 +98,11 @@ static bool read_set(const char *sysfs, const char *name, hy_cpu_set *out) {
 
 /* ---- cores ---- */
 
-/* True when no lower cpu of the same core is in the set. */
-static bool first_of_core(const char *sysfs, const hy_cpu_set *set, uint32_t cpu) {
+/* True when no lower cpu of `set` is in the list that a file of cpu's gives. */
+static bool first_of(const char *sysfs, const hy_cpu_set *set, uint32_t cpu, const char *list) {
     char name[96];
     hy_cpu_set siblings;
-    snprintf(name, sizeof name, "system/cpu/cpu%u/topology/thread_siblings_list", cpu);
+    snprintf(name, sizeof name, "system/cpu/cpu%u/%s", cpu, list);
     if (!read_set(sysfs, name, &siblings)) return true;
     for (uint32_t other = 0; other < cpu; other++)
         if (hy_cpu_set_has(&siblings, other) && hy_cpu_set_has(set, other)) return false;
@@ -152,7 +152,8 @@ uint32_t hy_cpu_cores(const char *sysfs, const hy_cpu_set *allowed, bool fast, u
     if (!hy_cpu_set_count(&set)) set = *allowed;
     if (fast) read_set(sysfs, "cpu_atom/cpus", &efficient);
     for (uint32_t cpu = 0; cpu < HY_MAX_CPUS; cpu++)
-        if (hy_cpu_set_has(&set, cpu) && first_of_core(sysfs, &set, cpu))
+        if (hy_cpu_set_has(&set, cpu) &&
+            first_of(sysfs, &set, cpu, "topology/thread_siblings_list"))
             power[cpu] = (uint16_t)(fast ? capacity_of(sysfs, &efficient, cpu) : FAST);
     const uint32_t least = fast ? least_capacity(power) : 1;
     uint32_t count = 0;
@@ -176,6 +177,37 @@ uint32_t hy_cpu_threads(void) {
     hy_cpu_allowed(&allowed);
     const uint32_t cpus = hy_cpu_set_count(&allowed), quota = hy_cpu_quota();
     return HY_MAX(HY_MIN(cpus, quota), 1);
+}
+
+/* ---- caches ---- */
+
+/* Bytes of "32768K", "96M"; 0 for anything else. */
+static uint64_t size_of(const char *text) {
+    char *end;
+    const unsigned long long number = strtoull(text, &end, 10);
+    const uint64_t unit = *end == 'K' ? 1 << 10 : *end == 'M' ? 1 << 20 : 0;
+    return number < UINT64_C(1) << 40 ? number * unit : 0;
+}
+
+/* The largest index there is is the last level. */
+static uint64_t last_level(const char *sysfs, const hy_cpu_set *cpus, uint32_t cpu) {
+    enum { INDICES = 8 };
+    char path[512], line[64], list[48];
+    for (uint32_t index = INDICES; index-- > 0;) {
+        snprintf(path, sizeof path, "%s/devices/system/cpu/cpu%u/cache/index%u/size", sysfs, cpu,
+                 index);
+        if (!read_line(path, line, sizeof line)) continue;
+        snprintf(list, sizeof list, "cache/index%u/shared_cpu_list", index);
+        return first_of(sysfs, cpus, cpu, list) ? size_of(line) : 0;
+    }
+    return 0;
+}
+
+uint64_t hy_cpu_cache_bytes(const char *sysfs, const hy_cpu_set *cpus) {
+    uint64_t bytes = 0;
+    for (uint32_t cpu = 0; cpu < HY_MAX_CPUS; cpu++)
+        if (hy_cpu_set_has(cpus, cpu)) bytes += last_level(sysfs, cpus, cpu);
+    return bytes;
 }
 
 /* ---- what the system allows ---- */

@@ -32,5 +32,8 @@ uint32_t hy_cpu_quota(void);
  * that is on line. */
 uint32_t hy_cpu_cores(const char *sysfs, const hy_cpu_set *allowed, bool fast, uint32_t *order,
                       uint32_t capacity);
+/* Bytes of the last-level caches that these cpus have, each cache once; 0 where nothing can be read. `sysfs` as
+ * above. */
+uint64_t hy_cpu_cache_bytes(const char *sysfs, const hy_cpu_set *cpus);
 
 #endif

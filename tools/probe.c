@@ -4,11 +4,13 @@
 #include <stdlib.h>
 
 #include "backends/registry.h"
+#include "base/cpu.h"
 #include "base/num.h"
 
 enum {
     PASSES = 5,
     CPU_BYTES = 512 << 20,
+    CACHES = 4, /* as many times a CPU's caches, where that is more */
     GPU_BYTES = 1 << 30,
     SOFTWARE_BYTES = 64 << 20 /* an emulated device takes long for more */
 };
@@ -25,12 +27,19 @@ const char *probe_name(hy_peak kind) {
     return names[kind];
 }
 
+/* Of servers with gigabytes of caches STREAM's rule holds. */
+static uint64_t cpu_bytes(void) {
+    hy_cpu_set cpus;
+    hy_cpu_allowed(&cpus);
+    return HY_MAX(CPU_BYTES, CACHES * hy_cpu_cache_bytes("/sys", &cpus));
+}
+
 /* In one segment, though the buffer may have more. */
 static uint64_t bytes_of(const hy_device_info *info) {
-    const uint64_t most = info->software      ? SOFTWARE_BYTES
-                          : info->host_memory ? CPU_BYTES
-                                              : GPU_BYTES;
-    uint64_t bytes = HY_MIN(most, info->memory_free / 8);
+    const uint64_t wanted = info->software      ? SOFTWARE_BYTES
+                            : info->host_memory ? cpu_bytes()
+                                                : GPU_BYTES;
+    uint64_t bytes = HY_MIN(wanted, info->memory_free / 8);
     if (info->segment) bytes = HY_MIN(bytes, info->segment);
     return HY_MAX(bytes / HY_PEAK_LEAST * HY_PEAK_LEAST, HY_PEAK_LEAST);
 }

@@ -10,9 +10,9 @@
 
 typedef struct probe probe;
 
-/* Opens `device_id` ("cpu", "cuda:1") as hy_device_open does, and takes an eighth of its free memory, at most
- * 512 MiB on a CPU and 1 GiB on a GPU: more than its caches hold. A backend without peaks gives a probe whose rates are all 0.
- * Errors: those of opening, of allocating and of a first pass. */
+/* Opens `device_id` ("cpu", "cuda:1") as hy_device_open does, and takes memory that is more than its caches hold:
+ * 512 MiB or four times the caches on a CPU, 1 GiB on a GPU, an eighth of what is free at most. A backend without peaks
+ * gives a probe whose rates are all 0. Errors: those of opening, of allocating and of a first pass. */
 HY_NODISCARD hy_status probe_new(const char *device_id, const hy_device_params *params,
                                  probe **out);
 void probe_free(probe *p);

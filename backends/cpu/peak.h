@@ -8,7 +8,8 @@
 /* Bytes that the loops go through at once; what the writing one leaves in each. */
 enum { CPU_PEAK_STEP = 4096, CPU_PEAK_BYTE = 1 };
 
-/* NULL: the ISA has no such instructions. Those with rounds return the operations done, a product and a sum being two. */
+/* NULL: the ISA has no such instructions. Those with rounds return the operations done, a product and a sum being
+ * two. */
 typedef struct cpu_peak {
     uint64_t (*f32)(uint32_t rounds);  /* fused multiply-adds where there are any */
     uint64_t (*int8)(uint32_t rounds); /* products of unsigned and signed bytes, summed in int32 */

@@ -28,7 +28,7 @@ class Gpu(CliTest):
         self.assertEqual(decode['status'], 'FAILED')
         self.assertIs(decode['verify']['passed'], False)
         self.assertEqual((decode['avg_ts'], decode['median_ts'], decode['samples_ts'], decode['ms_per_token']),
-                         (None, None, [], None))
+                         (None,) * 4)
         result = self.call('bench', *TEST[1:-2], '-p', 0, '-n', 2, '-o', 'md',
                            env=dict(os.environ, TMPDIR=self.folder, HALYARD_EMULATOR_WRONG='gemv'))
         self.assertEqual(result.code, 1)

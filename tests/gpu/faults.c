@@ -102,7 +102,25 @@ void faults_test_hang(void **state) {
     assert_int_equal(faults.state->alive, 0);
 }
 
-/* Lost between two passes: the rates end, the reason stays, everything can be freed. */
+static probe *new_probe(void) {
+    probe *p = NULL;
+    faults_clear();
+    job_ok(probe_new(faults.device, NULL, &p));
+    assert_true(probe_pass(p, HY_PEAK_F32) > 0);
+    return p;
+}
+
+static void end_probe(probe *p, hy_status wanted) {
+    assert_int_equal(probe_status(p), wanted);
+    assert_null(strchr(hy_error_text(), '\n'));
+    faults_clear();
+    assert_true(probe_best(p, HY_PEAK_F32) == 0);
+    assert_int_equal(probe_status(p), wanted);
+    probe_free(p);
+    assert_int_equal(faults.state->alive, 0);
+}
+
+/* Passes that fail, for good or once: there are no more rates, the reason stays, everything can be freed. */
 void faults_test_probe(void **state) {
     probe *p = NULL;
     (void)state;
@@ -110,19 +128,18 @@ void faults_test_probe(void **state) {
     faults_inject(faults.out_of_memory, faults.allocate, 1);
     assert_true(probe_new(faults.device, NULL, &p) != HY_OK);
     assert_int_equal(faults.state->alive, 0);
-    faults_clear();
-    job_ok(probe_new(faults.device, NULL, &p));
-    assert_true(probe_pass(p, HY_PEAK_F32) > 0);
+    p = new_probe();
     faults.state->failure = faults.loss;
     faults.state->lost = true;
     assert_true(probe_pass(p, HY_PEAK_F32) == 0);
-    assert_int_equal(probe_status(p), HY_E_DEVICE);
-    assert_null(strchr(hy_error_text(), '\n'));
-    faults_clear();
-    assert_true(probe_best(p, HY_PEAK_READ) == 0);
-    assert_int_equal(probe_status(p), HY_E_DEVICE);
-    probe_free(p);
-    assert_int_equal(faults.state->alive, 0);
+    end_probe(p, HY_E_DEVICE);
+    p = new_probe();
+    for (int64_t at = 1;; at++) { /* some calls one can do without */
+        faults_inject(faults.out_of_memory, NULL, at);
+        if (probe_pass(p, HY_PEAK_F32) == 0) break;
+        assert_int_equal(faults.state->fail_at, 0);
+    }
+    end_probe(p, HY_E_MEMORY);
 }
 
 /* ---- whole models -------------------------------------------------------------------------------- */

@@ -183,6 +183,35 @@ static void offline_and_unreadable(void **state) {
     expect("0-5", true, "0-5");
 }
 
+static void put_cache(uint32_t cpu, uint32_t index, const char *size, const char *shared) {
+    char name[96];
+    snprintf(name, sizeof name, "system/cpu/cpu%u/cache/index%u/size", cpu, index);
+    put(name, size);
+    snprintf(name, sizeof name, "system/cpu/cpu%u/cache/index%u/shared_cpu_list", cpu, index);
+    put(name, shared);
+}
+
+/* Two caches of 32 MiB and one of 96; one core more whose last level is its own 2 MiB. */
+static void caches(void **state) {
+    (void)state;
+    new_machine("0-12");
+    for (uint32_t cpu = 0; cpu < 13; cpu++) {
+        const char *const shared[] = {"0-3", "4-7", "8-11", "12"};
+        char alone[16];
+        snprintf(alone, sizeof alone, "%u", cpu);
+        put_cache(cpu, 0, "32K", alone);
+        put_cache(cpu, 2, cpu < 12 ? "1024K" : "2048K", alone);
+        if (cpu < 12) put_cache(cpu, 3, cpu < 8 ? "32768K" : "96M", shared[cpu / 4]);
+    }
+    const hy_cpu_set all = set_of("0-12"), some = set_of("2,3,9"), unknown = set_of("13-15");
+    assert_int_equal(hy_cpu_cache_bytes(root, &all), UINT64_C(162) << 20);
+    assert_int_equal(hy_cpu_cache_bytes(root, &some), UINT64_C(128) << 20);
+    assert_int_equal(hy_cpu_cache_bytes(root, &unknown), 0);
+    put_cache(0, 3, "much", "0-3");
+    assert_int_equal(hy_cpu_cache_bytes(root, &all), UINT64_C(130) << 20);
+    remove_machine();
+}
+
 static void of_this_process(void **state) {
     (void)state;
     hy_cpu_set allowed;
@@ -198,6 +227,7 @@ int main(void) {
         cmocka_unit_test(big_little),
         cmocka_unit_test(two_sockets),
         cmocka_unit_test(offline_and_unreadable),
+        cmocka_unit_test(caches),
         cmocka_unit_test(of_this_process),
     };
     return cmocka_run_group_tests_name("base_cpu", tests, NULL, NULL);

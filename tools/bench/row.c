@@ -401,8 +401,8 @@ static json_t *make(source *s) {
     put(s, "test", json_string(name));
     put(s, "kind", json_string(bench_kind_name(s->test->kind)));
     put(s, "n_parallel", json_integer(s->test->parallel));
-    put(s, "device",
-        json_string(s->run && s->run->desc.device[0] ? s->run->desc.device : device.id));
+    const char *opened = s->run ? s->run->desc.device : "";
+    put(s, "device", text(*opened ? opened : device.id[0] ? device.id : s->e->device));
     put_latency(s);
     put_plan(s);
     put_roofline(s);
