@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "backends/registry.h"
 #include "backends/simt/simt.h"
 #include "tests/emulator/emulator_state.h"
 #include "tests/gpu/faults.h"
