@@ -1,7 +1,7 @@
 #!/bin/sh
 # containers/gather.sh ROOT [--skeleton] [--over BASE] [--icds] FILE...: in an image's runtime stage, which is a Debian:
-# copies each FILE (a path, or a library that the loader knows) and every library that ldd names for it into the
-# folder ROOT, with their packages' licences. Links become files, and nothing is writable.
+# copies each FILE (a path, or a library that the loader knows), for libraries every one that ldd names too, into the folder
+# ROOT, with their packages' licences. Links become files, and nothing is writable.
 #
 #   --skeleton   first what any program expects: /etc/passwd, /tmp, the loader's cache
 #   --over BASE  leaves out what the folder BASE has already
@@ -10,8 +10,8 @@ set -eu
 umask 022
 root=$1 base= files=
 shift
-mkdir -p "$root"
 doc=$root/usr/share/doc
+mkdir -p "$doc"
 
 die() {
     printf '%s\n' "gather.sh: $*" >&2
@@ -29,7 +29,7 @@ canonical() {
 copy() { # copy FILE TARGET: once
     if [ -e "$root$2" ] || { [ -n "$base" ] && [ -e "$base$2" ]; }; then return 0; fi
     mkdir -p "$root${2%/*}"
-    cp -L --preserve=timestamps "$1" "$root$2"
+    cp -L "$1" "$root$2"
     if [ -x "$1" ]; then chmod 755 "$root$2"; else chmod 644 "$root$2"; fi
     licence "$1"
 }
@@ -84,6 +84,7 @@ while [ $# -gt 0 ]; do
     --skeleton) skeleton ;;
     --over)
         base=$2
+        cp "$base/usr/share/doc/packages" "$doc"
         shift
         ;;
     --icds)
@@ -96,28 +97,27 @@ while [ $# -gt 0 ]; do
             files="$files $(found "${library##*/}")"
         done
         if [ -d /usr/share/drirc.d ]; then
-            for file in /usr/share/drirc.d/* /usr/share/libdrm/*; do
-                if [ -f "$file" ]; then copy "$file" "$file"; fi
-            done
+            for file in /usr/share/drirc.d/*; do copy "$file" "$file"; done
         fi
         ;;
     *) files="$files $1" ;;
     esac
     shift
 done
-mkdir -p "$doc"
 for file in $files; do
     path=$(found "$file")
     if [ -z "$path" ]; then die "no $file here"; fi
     case $path in
     /out/*) with_libraries "$path" "/usr/bin/${path##*/}" ;;
-    *) with_libraries "$path" "$(canonical "$path")" ;;
+    *.so*) with_libraries "$path" "$(canonical "$path")" ;;
+    *) copy "$path" "$path" ;;
     esac
 done
-if [ -d "$doc" ] && [ -e "$doc/packages" ]; then sort -u -o "$doc/packages" "$doc/packages"; fi
+sort -u -o "$doc/packages" "$doc/packages"
 if [ -z "$base" ]; then
     mkdir -p "$doc/halyard"
     cp /out/LICENSE /out/containers.md /out/build.txt "$doc/halyard"
     ldconfig -r "$root"
 fi
-rm -rf "$root/var"
+rm -rf "${root:?}/var"
+find "$root" -exec touch -h -d @0 {} + # the same files are the same layer

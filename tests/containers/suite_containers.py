@@ -190,7 +190,7 @@ class Documents(unittest.TestCase):
         for page in ('docs/containers.md', 'README.md'):
             with open(os.path.join(SOURCE, page), encoding='utf-8') as file:
                 text = file.read()
-            named = set(re.findall(r'\bcontainers/[\w./-]*\w', text))
+            named = set(re.findall(r'(?<![\w/])containers/[\w./-]*\w', text))
             self.assertTrue(named, page)
             for path in named:
                 self.assertTrue(os.path.exists(os.path.join(SOURCE, path)), f'{page}: {path}')
