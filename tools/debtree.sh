@@ -8,6 +8,7 @@
 #             validation layers, for PROGRAM of this system
 #   arm64     FOLDER/cross.txt, a Meson cross file for AArch64 with this release's libraries, and FOLDER/run
 #             PROGRAM ARGS: a program of that build under emulation (QEMU_CPU says on which processor)
+#   bookworm  FOLDER/root.tar: a small whole system of that release, for container images; so too trixie
 #
 # Does nothing where FOLDER is there already. Needs mmdebstrap, a network, and no privileges. When it fails,
 # one line on stderr says why and FOLDER.log has the rest.
@@ -18,7 +19,7 @@ case $folder in
 /*) ;;
 *) folder=$PWD/$folder ;;
 esac
-if [ -x "$folder/run" ]; then exit 0; fi
+if [ -x "$folder/run" ] || [ -e "$folder/root.tar" ]; then exit 0; fi
 
 die() {
     mkdir -p "$(dirname "$folder")"
@@ -40,6 +41,14 @@ mirror() {
             END { if (!found && guess != "") print guess }'
 }
 
+# Where this system's security updates come from; "" when it has none.
+security() {
+    # shellcheck disable=SC2016
+    apt-get indextargets --no-release-info --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' \
+        'Identifier: Packages' 2>/dev/null |
+        awk -v release="${VERSION_CODENAME:-}-security" '$1 == release && $2 == "main" { print $3; exit }'
+}
+
 if [ ! -f /etc/os-release ]; then die "not a Debian system"; fi
 # shellcheck source=/dev/null
 . /etc/os-release
@@ -50,7 +59,7 @@ if [ -z "$uri" ]; then die "apt has no Debian repository"; fi
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 if [ -f "$keys" ]; then keys="[signed-by=$keys]"; else keys=; fi
 
-release=trixie
+release=trixie how='--mode=chrootless --variant=extract' result=tree
 architecture=$(dpkg --print-architecture)
 case $name in
 glslang)
@@ -66,6 +75,12 @@ arm64)
     packages=libc6-dev,libjansson-dev,libpcre2-dev,libcmocka-dev
     set -- "deb $keys $uri $release main"
     ;;
+bookworm | trixie)
+    release=$name packages=apt how=--variant=minbase result=root.tar
+    set -- "deb $keys $uri $release main" "deb $keys $uri $release-updates main"
+    updates=$(security)
+    if [ -n "$updates" ]; then set -- "$@" "deb $keys $updates $release-security main"; fi
+    ;;
 *) die "no tree $name" ;;
 esac
 
@@ -73,12 +88,17 @@ esac
 new=$folder.new
 rm -rf "$new"
 mkdir -p "$new"
-mmdebstrap --mode=chrootless --variant=extract --include="$packages" --architectures="$architecture" \
+# shellcheck disable=SC2086
+mmdebstrap $how --include="$packages" --architectures="$architecture" \
     --aptopt='Acquire::Retries "2"' --aptopt='Acquire::http::Timeout "20"' \
-    "$release" "$new/tree" "$@" >"$folder.log" 2>&1 || {
+    "$release" "$new/$result" "$@" >"$folder.log" 2>&1 || {
     rm -rf "$new"
     die "mmdebstrap failed: $folder.log"
 }
+if [ "$result" = root.tar ]; then
+    mv "$new" "$folder"
+    exit 0
+fi
 mv "$new/tree/usr" "$new/usr"
 if [ -d "$new/tree/lib" ] && [ ! -L "$new/tree/lib" ]; then cp -a "$new/tree/lib/." "$new/usr/lib/"; fi
 rm -rf "$new/tree" "$new/usr/share/doc" "$new/usr/share/locale" "$new/usr/share/man"

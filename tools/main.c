@@ -31,8 +31,23 @@ static void occupy_standard_streams(void) {
     }
 }
 
+static void end_by_signal(int number) {
+    _exit(128 + number); /* what a shell says of a process that a signal ended */
+}
+
+/* The first process of a container (or of any PID namespace) does not get signals that it has no handler for:
+ * Ctrl-C and a request to stop would go unheard. A subcommand may replace these handlers. */
+static void hear_signals_as_first(void) {
+    static const int numbers[] = {SIGINT, SIGTERM};
+    const struct sigaction action = {.sa_handler = end_by_signal};
+    if (getpid() != 1) return;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        (void)sigaction(numbers[i], &action, NULL);
+}
+
 int main(int argc, char **argv) {
     occupy_standard_streams();
+    hear_signals_as_first();
     signal(SIGPIPE,
            SIG_IGN); /* a closed pipe is an error line and exit code 1, not a silent death */
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||

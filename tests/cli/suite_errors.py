@@ -365,3 +365,48 @@ class Killed(CliTest):
                     self.write('out.gguf', b'')
             self.assertGreater(killed, 0)
             self.assertEqual(sorted(os.listdir(self.folder)), ['out.gguf', 'source.gguf'])
+
+
+class FirstProcess(CliTest):
+    """As PID 1, as which a container starts it, a process is only sent signals that it has handlers for."""
+
+    @staticmethod
+    def unshare():
+        """Words that start a command as the first process of a PID namespace."""
+        for more in ([], ['--user', '--map-root-user']):
+            words = ['unshare'] + more + ['--pid', '--fork', '--kill-child']
+            try:
+                if subprocess.run(words + ['true'], capture_output=True, timeout=60).returncode == 0:
+                    return words
+            except FileNotFoundError:
+                raise unittest.SkipTest('no unshare (util-linux)') from None
+        raise unittest.SkipTest('no PID namespaces for this user')
+
+    def first_child(self, parent):
+        path = f'/proc/{parent.pid}/task/{parent.pid}/children'
+        for _ in range(600):
+            with open(path, encoding='ascii') as file:
+                children = file.read().split()
+            if children:
+                return int(children[0])
+            time.sleep(0.05)
+        self.fail('unshare started nothing')
+
+    def test_signals(self):
+        words = self.unshare()
+        model = self.synth('tiny.gguf')
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # It waits for its standard input.
+            process = subprocess.Popen(words + [harness.HALYARD, 'tokenize', '-m', model, '-f', '-'],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            try:
+                child = self.first_child(process)
+                for _ in range(600):  # until it has come as far as installing handlers
+                    if process.poll() is not None:
+                        break
+                    os.kill(child, number)
+                    time.sleep(0.05)
+                self.assertEqual(process.poll(), 128 + number, f'{number!r} as PID 1')
+            finally:
+                process.kill()
+                process.communicate()
