@@ -47,7 +47,7 @@ PLAIN = {
     'build': {'version': '0.1.0', 'commit': '9315f7b', 'compiler': 'gcc 12.2.0', 'flags': '-O3',
               'backends': ['cpu', 'ref', 'null']},
     'options': {'numerics': 'invariant', 'kv_type': 'f16', 'isa': None, 'threads': 2, 'cpu_mask': None, 'batch': 512,
-                'ctx': 4096, 'fallback': False, 'graphs': True, 'validate': False, 'seed': 1},
+                'ctx': 4096, 'fallback': False, 'graphs': True, 'validate': False, 'profile': False, 'warmup': True},
     'argv': ['bench', '--synth', 'llama-3.2-1b:q4_0'],
 }
 

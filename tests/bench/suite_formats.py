@@ -94,7 +94,7 @@ class Tables(Formats):
         for name, value in (('roofline_percent', '86.8'), ('itl_ms_p99', '15.25'), ('ttft_ms_p90', '2.5'),
                             ('kernels', 'k.one;k.two'), ('roofline_f16_gflops', ''), ('verify_passed', ''),
                             ('model_quantization', 'Q4_0'), ('model_type', 'llama 1B Q4_0'),
-                            ('device_info_software', '0'), ('options_seed', '1')):
+                            ('device_info_software', '0'), ('options_warmup', '1')):
             self.assertEqual(cell[name], value, name)
         self.assertEqual(json.loads(cell['machine']), made['machine'])
         self.assertEqual(json.loads(cell['argv']), made['argv'])

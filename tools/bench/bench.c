@@ -246,7 +246,7 @@ static const char *const *columns(const bench_options *o) {
     if (o->batches.count > 1) names[n++] = "n_batch";
     if (o->threads.count > 1) names[n++] = "n_threads";
     if (o->kv_types > 1) names[n++] = "type_k";
-    if (o->numericses > 1) names[n++] = "options.numerics";
+    if (o->numericses > 1) names[n++] = "options_numerics";
     names[n] = NULL;
     return names;
 }

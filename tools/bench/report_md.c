@@ -74,7 +74,9 @@ static void speed(const report *r, const json_t *row, char cell[CELL]) {
     const char *status = row_text(row, "status"), *reason = row_text(row, "reason");
     const double mean = row_number(row, "avg_ts"), sd = row_number(row, "stddev_ts");
     (void)r;
-    if (!row_may_show_speed(row)) {
+    if (isfinite(row_number(row, "prediction.ts")) && status && strcmp(status, "predicted") == 0) {
+        snprintf(cell, CELL, "about %.2f", row_number(row, "prediction.ts"));
+    } else if (!row_may_show_speed(row)) {
         snprintf(cell, CELL, "%s%s%s", status, reason ? ": " : "", reason ? reason : "");
     } else if (isfinite(mean)) {
         const int n = snprintf(cell, CELL, "%.2f", mean);
@@ -113,6 +115,8 @@ static const struct mark {
     {"busy", "!", "busy: other work took more than 2 % of the cpus meanwhile"},
     {"drift", "~", "drift: the machine's own peak moved by more than 10 % meanwhile"},
     {"throttled", "^", "throttled: the clock was held down meanwhile"},
+    {"cut", "-", "cut: the time limit came before the last repetition"},
+    {"unverified", "?", "unverified: there was nothing to compare the output with"},
 };
 enum { MARKS = sizeof marks / sizeof *marks };
 
@@ -166,10 +170,11 @@ static const column after[] = {
     NUMBER("GB/s", 6, "gbps", 1),
     NUMBER("GFLOP/s", 7, "gflops", 1),
     RIGHT("% of roofline", 13, roofline),
-    NUMBER("J/token", 7, "energy.joules_per_token", 3),
     RIGHT("peak MiB", 8, peak),
     LEFT("check", 6, check),
 };
+/* Only where the first row has them: most machines have no counter of energy, most calls no price. */
+static const column joules = NUMBER("J/token", 7, "energy.joules_per_token", 3);
 static const column price = RIGHT("USD/Mtoken", 10, cost);
 
 /* What a function for every column is told. */
@@ -190,6 +195,7 @@ static bool each(report *r, const json_t *row, column_visit visit) {
     }
     for (size_t i = 0; good && i < sizeof after / sizeof *after; i++)
         good = visit(r, row, &after[i], NULL);
+    if (good && row_get(r->first, "energy.joules_per_token")) good = visit(r, row, &joules, NULL);
     if (good && row_get(r->first, "cost")) good = visit(r, row, &price, NULL);
     fputs("\n", r->out);
     return good;

@@ -299,7 +299,7 @@ static void put_flags(source *s) {
             json_array_append_new(flags, json_string("noisy"));
         if (r->share.others > 0.02 || r->share.stolen > 0.02)
             json_array_append_new(flags, json_string("busy"));
-        if (read->count >= 4 && series_percentile(read, 90) > 1.2 * series_percentile(read, 10))
+        if (read->count >= 4 && series_percentile(read, 90) > 1.1 * series_percentile(read, 10))
             json_array_append_new(flags, json_string("drift"));
         if (r->seconds.count < s->o->repeats) json_array_append_new(flags, json_string("cut"));
         if (!s->o->no_verify && !r->check.done)

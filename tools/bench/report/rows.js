@@ -9,7 +9,7 @@ const BOUND = 1e30; /* nothing that is measured here is below 0 or near this */
 const isNumber = value => typeof value === 'number' && value >= 0 && value < BOUND;
 const number = (row, path) => isNumber(field(row, path)) ? field(row, path) : null;
 /* A result: null for a row that may not show one. */
-const result = (row, path) => row.ok ? number(row, path) : null;
+const result = (row, path) => row.ok || row.status === 'predicted' && path === 'prediction.ts' ? number(row, path) : null;
 const results = (row, path) => {
     const values = row.ok ? field(row, path) : null;
     return Array.isArray(values) && values.length && values.every(isNumber) ? values : null;

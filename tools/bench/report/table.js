@@ -9,6 +9,8 @@ const FLAGS = {
     busy: 'other processes or the hypervisor took more than 2 % of the processors',
     throttled: 'the clock was held down by heat or power',
     drift: 'the probe of the memory moved by more than 10 % during the row',
+    cut: 'the time limit came before the last repetition',
+    unverified: 'there was nothing to compare the output with',
 };
 const flagsOf = row => (Array.isArray(field(row, 'flags')) ? field(row, 'flags') : []).map(String);
 
@@ -51,6 +53,7 @@ const MARKS = {
     error: '✕',
     skipped: '–',
     imported: '↓',
+    predicted: '≈',
     ok: '✓'
 };
 
