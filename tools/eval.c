@@ -8,6 +8,7 @@
 
 #include "src/format/npy.h"
 #include "tools/cli.h"
+#include "tools/logits.h"
 
 typedef struct eval {
     cli_engine e;
@@ -26,27 +27,9 @@ typedef struct eval {
     uint64_t ns;
 } eval;
 
-/* log(sum exp(x)) and the index of the largest. */
-static double log_sum_exp(const float *x, uint32_t n, uint32_t *best) {
-    *best = 0;
-    for (uint32_t i = 1; i < n; i++) {
-        if (x[i] > x[*best]) *best = i;
-    }
-    double sum = 0, top = x[*best];
-    for (uint32_t i = 0; i < n; i++)
-        sum += exp((double)x[i] - top);
-    return top + log(sum);
-}
-
 static void compare(eval *v, const float *got, const float *want) {
-    uint32_t n = v->model.vocab, best_got, best_want;
-    double got_norm = log_sum_exp(got, n, &best_got), want_norm = log_sum_exp(want, n, &best_want);
-    double kld = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        double log_p = (double)want[i] - want_norm, log_q = (double)got[i] - got_norm;
-        kld += exp(log_p) * (log_p - log_q);
-    }
-    v->kld += kld;
+    uint32_t best_got, best_want;
+    v->kld += logits_divergence(got, want, v->model.vocab, &best_got, &best_want);
     v->agreed += best_got == best_want;
     v->compared++;
 }
@@ -58,7 +41,7 @@ static int take_row(eval *v, size_t at, bool next, const float *logits) {
     if (v->reference.data) compare(v, logits, v->reference.data + at * v->model.vocab);
     if (next) {
         uint32_t best;
-        double nll = log_sum_exp(logits, v->model.vocab, &best) - (double)logits[v->ids[at + 1]];
+        double nll = logits_log_sum(logits, v->model.vocab, &best) - (double)logits[v->ids[at + 1]];
         v->nll += nll;
         v->nll_squares += nll * nll;
         v->scored++;

@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "base/status.h"
 #include "tools/bench/run.h"
+#include "tools/logits.h"
 
 enum {
     LEAST_TOKENS = 2,
@@ -102,25 +103,10 @@ const bench_reference *bench_reference_for(bench_model *m, const char *device, h
 
 /* ---- comparing ---- */
 
-static double log_sum(const float *x, uint32_t n, uint32_t *best) {
-    double sum = 0;
-    *best = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (x[i] > x[*best]) *best = i;
-    for (uint32_t i = 0; i < n; i++)
-        sum += exp((double)x[i] - x[*best]);
-    return x[*best] + log(sum);
-}
-
 /* One position: adds to *check, whose sums become means later. */
 static void compare(bench_check *check, const float *got, const float *want, uint32_t n) {
     uint32_t first, wanted;
-    const double got_norm = log_sum(got, n, &first), want_norm = log_sum(want, n, &wanted);
-    double kl = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const double log_p = want[i] - want_norm;
-        kl += exp(log_p) * (log_p - (got[i] - got_norm));
-    }
+    double kl = logits_divergence(got, want, n, &first, &wanted);
     if (!(kl >= -1e-6) || !isfinite(kl)) kl = INFINITY; /* NaN too */
     check->kl_mean += kl;
     check->kl_max = fmax(check->kl_max, kl);
