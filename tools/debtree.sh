@@ -72,7 +72,7 @@ mesa)
     ;;
 arm64)
     release=${VERSION_CODENAME:-} architecture=arm64
-    packages=libc6-dev,libjansson-dev,libpcre2-dev,libcmocka-dev
+    packages=libc6-dev,libjansson-dev,libpcre2-dev,nettle-dev,libcmocka-dev
     set -- "deb $keys $uri $release main"
     ;;
 bookworm | trixie)
