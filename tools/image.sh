@@ -5,13 +5,14 @@ set -eu
 
 usage() {
     cat <<'END'
-usage: tools/dev image [--target NAME] [-Dnvidia_archs=...] [-Damd_archs=...] [TAG]
+usage: tools/dev image [--target NAME] [--fresh] [-Dnvidia_archs=...] [-Damd_archs=...] [TAG]
 
 Makes the image TAG (default halyard:VERSION) in the store of buildah and podman, and the OCI archive
 build-image/NAME.oci.tar of it. The base systems are unpacked from Debian's packages with mmdebstrap; the CUDA toolkit is
 this machine's, under /usr/local, if it has one. Compiling again only makes what has changed.
 
   --target NAME   halyard (default), or vulkan: with Mesa's drivers, then TAG is halyard-vulkan:VERSION
+  --fresh         base systems and packages anew, with their updates; what is compiled is kept
   -D...           Meson options for the binary, to build for fewer cards
 
 HALYARD_IMAGE_SOURCE is the address that the labels source and url give (default: that of git's origin, when it is one of
@@ -27,13 +28,14 @@ die() {
     exit 1
 }
 
-target=halyard options= tag=
+target=halyard options= tag= fresh=
 while [ $# -gt 0 ]; do
     case $1 in
     --target)
         target=${2:?--target needs a name}
         shift
         ;;
+    --fresh) fresh=yes ;;
     -h | --help)
         usage
         exit 0
@@ -54,13 +56,17 @@ vulkan) name=halyard-vulkan ;;
 esac
 version=$(sed -n "s/^ *version : '\([0-9.]*\)',\$/\1/p" meson.build | head -n 1)
 tag=${tag:-$name:$version}
+case $tag in
+*/*) ;;
+*) tag=localhost/$tag ;;
+esac
 folder=build-image
 mkdir -p "$folder"
 
 # ---- what goes in --------------------------------------------------------------------------------------
 
 base() { # base RELEASE: the image localhost/halyard-base:RELEASE
-    if podman image exists "localhost/halyard-base:$1"; then return 0; fi
+    if [ -z "$fresh" ] && podman image exists "localhost/halyard-base:$1"; then return 0; fi
     say "making the base system $1"
     tools/debtree.sh "$1" "$folder/$1" || die "no base system"
     podman import -q "$folder/$1/root.tar" "localhost/halyard-base:$1" >/dev/null
@@ -68,6 +74,8 @@ base() { # base RELEASE: the image localhost/halyard-base:RELEASE
 }
 base bookworm
 base trixie
+cache=--layers
+if [ -n "$fresh" ]; then cache=--no-cache; fi
 set -- --build-arg BUILD_IMAGE=localhost/halyard-base:bookworm --build-arg RUNTIME_IMAGE=localhost/halyard-base:trixie \
     --build-arg CUDA_IMAGE=localhost/halyard-base:bookworm
 
@@ -96,18 +104,18 @@ fi
 # ---- building ------------------------------------------------------------------------------------------
 
 say "building $tag"
-buildah bud --isolation=chroot --pull=never --layers --format=oci --target "$target" \
+buildah bud --isolation=chroot --pull=never $cache --format=oci --target "$target" \
     --build-arg "OPTIONS=${options# }" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
     --build-arg "CREATED=$created" --build-arg "SOURCE=$source" \
-    "$@" -f containers/Containerfile -t "localhost/$tag" . >&2
+    "$@" -f containers/Containerfile -t "$tag" . >&2
 archive=$folder/$name.oci.tar
 rm -f "$archive"
 # gzip makes half as much again of it; everything that runs containers has read zstd for years.
-buildah push -q --compression-format zstd --compression-level 19 "localhost/$tag" "oci-archive:$archive:$tag"
+buildah push -q --compression-format zstd --compression-level 19 "$tag" "oci-archive:$archive:${tag##*/}"
 
 # ---- what is in it -------------------------------------------------------------------------------------
 
-mounted=$(buildah from --pull=never "localhost/$tag")
+mounted=$(buildah from --pull=never "$tag")
 trap 'buildah rm "$mounted" >/dev/null' EXIT
 tree=$(buildah mount "$mounted")
 say "in the binary:"

@@ -15,7 +15,6 @@ LABELS = ('title description version revision created source url documentation l
 CARDS = {'cpu': None, 'nvidia': 'nvidia.com/gpu', 'amd': 'amd.com/gpu', 'intel': 'gpu.intel.com/i915',
          'intel-xe': 'gpu.intel.com/xe'}
 DEVICES = {'cpu': 'cpu', 'nvidia': 'cuda:0', 'amd': 'hip:0', 'intel': 'vulkan:0', 'intel-xe': 'vulkan:0'}
-LATER = {'-o'}  # options that `halyard bench` does not have yet
 
 
 def instructions():
@@ -101,6 +100,9 @@ class Kubernetes(unittest.TestCase):
     def setUpClass(cls):
         if not shutil.which('kubectl'):
             raise unittest.SkipTest('no kubectl')
+        version = subprocess.run(['kubectl', 'version', '--client'], capture_output=True, text=True, timeout=60).stdout
+        if not re.search(r'Kustomize Version: v([5-9]|\d\d)', version):
+            raise unittest.SkipTest(f'kubectl is too old: its kustomize is not 5 or newer: {version.strip()}')
         try:
             import yaml
         except ImportError:
@@ -113,76 +115,75 @@ class Kubernetes(unittest.TestCase):
                 raise AssertionError(f'{name}: {done.stderr}')
             cls.job[name] = list(yaml.safe_load_all(done.stdout))
 
-    def each(self):
-        for name, documents in self.job.items():
-            with self.subTest(name):
-                yield name, documents[0], documents[0]['spec']['template']['spec']
-
-    def test_one_job_that_runs_once(self):
+    def test_jobs(self):
         names = set()
-        for name, job, pod in self.each():
-            self.assertEqual(len(self.job[name]), 1)
-            self.assertEqual((job['apiVersion'], job['kind']), ('batch/v1', 'Job'))
+        for node, documents in self.job.items():
+            self.assertEqual(len(documents), 1, node)
+            job = documents[0]
             names.add(job['metadata']['name'])
-            self.assertEqual(job['spec']['backoffLimit'], 0)
-            self.assertEqual(pod['restartPolicy'], 'Never')
-            self.assertGreater(job['spec']['ttlSecondsAfterFinished'], 0)
-            self.assertEqual([c['name'] for c in pod['containers']], ['bench'])
+            for check in (self.runs_once, self.no_rights, self.bounds_and_cards, self.mounts, self.images, self.arguments):
+                with self.subTest(node=node, what=check.__name__):
+                    check(node, job['spec'], job['spec']['template']['spec'])
+            self.assertEqual((job['apiVersion'], job['kind']), ('batch/v1', 'Job'))
         self.assertEqual(len(names), len(CARDS))
 
-    def test_no_rights(self):
+    @staticmethod
+    def all_containers(pod):
+        return pod['containers'] + pod.get('initContainers', [])
+
+    def runs_once(self, _, job, pod):
+        self.assertEqual(job['backoffLimit'], 0)
+        self.assertGreater(job['ttlSecondsAfterFinished'], 0)
+        self.assertEqual(pod['restartPolicy'], 'Never')
+        self.assertEqual([container['name'] for container in pod['containers']], ['bench'])
+
+    def no_rights(self, _, __, pod):
         """What Kubernetes' profile `restricted` asks for, and a read-only root."""
-        for name, _, pod in self.each():
-            self.assertIs(pod['automountServiceAccountToken'], False)
-            self.assertIs(pod['securityContext']['runAsNonRoot'], True)
-            self.assertEqual(pod['securityContext']['seccompProfile'], {'type': 'RuntimeDefault'})
-            for key in ('hostNetwork', 'hostPID', 'hostIPC'):
-                self.assertNotIn(key, pod)
-            for volume in pod['volumes']:
-                self.assertEqual(set(volume) - {'name'}, {'emptyDir'}, volume)
-            for container in pod['containers'] + pod.get('initContainers', []):
-                rights = container['securityContext']
-                self.assertIs(rights['readOnlyRootFilesystem'], True)
-                self.assertIs(rights['allowPrivilegeEscalation'], False)
-                self.assertEqual(rights['capabilities'], {'drop': ['ALL']})
-                self.assertNotIn('privileged', rights)
-                self.assertNotEqual(rights.get('runAsUser'), 0)
+        self.assertIs(pod['automountServiceAccountToken'], False)
+        self.assertIs(pod['securityContext']['runAsNonRoot'], True)
+        self.assertEqual(pod['securityContext']['seccompProfile'], {'type': 'RuntimeDefault'})
+        for key in ('hostNetwork', 'hostPID', 'hostIPC'):
+            self.assertNotIn(key, pod)
+        for volume in pod['volumes']:
+            self.assertEqual(set(volume) - {'name'}, {'emptyDir'}, volume)
+        for container in self.all_containers(pod):
+            rights = container['securityContext']
+            self.assertIs(rights['readOnlyRootFilesystem'], True)
+            self.assertIs(rights['allowPrivilegeEscalation'], False)
+            self.assertEqual(rights['capabilities'], {'drop': ['ALL']})
+            self.assertNotIn('privileged', rights)
+            self.assertNotEqual(rights.get('runAsUser'), 0)
 
-    def test_bounds_and_cards(self):
-        for name, _, pod in self.each():
-            limits = pod['containers'][0]['resources']['limits']
-            requests = pod['containers'][0]['resources']['requests']
-            for key in ('cpu', 'memory', 'ephemeral-storage'):
-                self.assertEqual(limits[key], requests[key])
-            self.assertEqual({key: value for key, value in limits.items() if '/' in key},
-                             {CARDS[name]: 1} if CARDS[name] else {})
-            self.assertTrue(pod['nodeSelector'])
+    def bounds_and_cards(self, node, _, pod):
+        limits, requests = (pod['containers'][0]['resources'][key] for key in ('limits', 'requests'))
+        for key in ('cpu', 'memory', 'ephemeral-storage'):
+            self.assertEqual(limits[key], requests[key])
+        self.assertEqual({key: value for key, value in limits.items() if '/' in key},
+                         {CARDS[node]: 1} if CARDS[node] else {})
+        self.assertTrue(pod['nodeSelector'])
 
-    def test_mounts(self):
-        for name, _, pod in self.each():
-            volumes = {volume['name'] for volume in pod['volumes']}
-            for container in pod['containers'] + pod.get('initContainers', []):
-                self.assertLessEqual({mount['name'] for mount in container['volumeMounts']}, volumes)
-            self.assertIn('/tmp', [mount['mountPath'] for mount in pod['containers'][0]['volumeMounts']])
+    def mounts(self, _, __, pod):
+        volumes = {volume['name'] for volume in pod['volumes']}
+        for container in self.all_containers(pod):
+            self.assertLessEqual({mount['name'] for mount in container['volumeMounts']}, volumes)
+        self.assertIn('/tmp', [mount['mountPath'] for mount in pod['containers'][0]['volumeMounts']])
 
-    def test_images(self):
-        for name, _, pod in self.each():
-            want = 'halyard-vulkan' if DEVICES[name].startswith('vulkan') else 'halyard'
-            self.assertRegex(pod['containers'][0]['image'], rf'/{want}:[\d.]+$')
-            for container in pod.get('initContainers', []):
-                self.assertRegex(container['image'], r':[\d.]+$')
+    def images(self, node, _, pod):
+        want = 'halyard-vulkan' if DEVICES[node].startswith('vulkan') else 'halyard'
+        self.assertRegex(pod['containers'][0]['image'], rf'/{want}:[\d.]+$')
+        for container in pod.get('initContainers', []):
+            self.assertRegex(container['image'], r':[\d.]+$')
 
-    def test_arguments(self):
+    def arguments(self, node, _, pod):
         """JSON on standard output, the device of the node, and only options that there are."""
         options = subprocess.run([harness.HALYARD, 'bench', '--help'], capture_output=True, text=True).stdout
-        for name, _, pod in self.each():
-            args = pod['containers'][0]['args']
-            self.assertEqual(args[0], 'bench')
-            self.assertEqual(args[args.index('-o') + 1], 'json')
-            self.assertIn('--device=' + DEVICES[name], args)
-            for word in args[1:]:
-                if word.startswith('-') and word not in LATER:
-                    self.assertRegex(options, rf'(?m)^  (-\w, )?{re.escape(word.split("=")[0])}\b')
+        args = pod['containers'][0]['args']
+        self.assertEqual(args[0], 'bench')
+        self.assertEqual(args[args.index('-o') + 1], 'json')
+        self.assertIn('--device=' + DEVICES[node], args)
+        for word in args[1:]:
+            if word.startswith('-'):
+                self.assertRegex(options, rf'(?m)^  (-\w, )?{re.escape(word.split("=")[0])}\b')
 
 
 class Documents(unittest.TestCase):
