@@ -31,3 +31,14 @@ hy_status hy_peak_pass(hy_peak_run run, void *context, uint64_t step, uint32_t m
     *work = rounds * step;
     return HY_OK;
 }
+
+hy_peak hy_kernel_peak(const hy_op *op, const hy_kernel *kernel) {
+    hy_dtype x = HY_DTYPE_NONE;
+    if (op->kind == HY_OP_MATMUL) x = (hy_dtype)op->operand[HY_MATMUL_x].dtype;
+    if (op->kind == HY_OP_GROUPED_MATMUL) x = (hy_dtype)op->operand[HY_GROUPED_MATMUL_x].dtype;
+    if (x == HY_DTYPE_A8) return HY_PEAK_INT8;
+    if (!(kernel->flags & HY_KERNEL_ROUNDS)) return HY_PEAK_F32;
+    if (kernel->rounded == HY_DTYPE_F16) return HY_PEAK_F16;
+    if (kernel->rounded == HY_DTYPE_BF16) return HY_PEAK_BF16;
+    return x == HY_DTYPE_NONE ? HY_PEAK_F32 : HY_PEAK_INT8; /* others than products */
+}

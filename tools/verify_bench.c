@@ -8,7 +8,9 @@
 
 #include "backends/registry.h"
 #include "base/num.h"
+#include "hal/peak.h"
 #include "tests/speed/speed.h"
+#include "tools/bench/stats.h"
 #include "tools/cli.h"
 #include "tools/probe.h"
 
@@ -35,32 +37,16 @@ static double pass(state *s, hy_peak kind) {
     return rate;
 }
 
-/* Whose peak the arithmetic of a kernel is measured against. */
+/* Float32's where the device has no better. */
 static hy_peak arithmetic_of(const state *s, const hy_op *op, const hy_kernel *kernel) {
-    hy_peak kind = HY_PEAK_F32;
-    if (op->kind == HY_OP_MATMUL || op->kind == HY_OP_GROUPED_MATMUL) {
-        const uint32_t w = op->kind == HY_OP_MATMUL ? HY_MATMUL_w : HY_GROUPED_MATMUL_w;
-        if (hy_dtype_get((hy_dtype)op->operand[w].dtype)->quantized) kind = HY_PEAK_INT8;
-    }
-    if (kernel->rounded == HY_DTYPE_F16) kind = HY_PEAK_F16;
-    if (kernel->rounded == HY_DTYPE_BF16) kind = HY_PEAK_BF16;
+    const hy_peak kind = hy_kernel_peak(op, kernel);
     return s->peak[kind] > 0 ? kind : HY_PEAK_F32;
-}
-
-static int ascending(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values) {
-    qsort(values, ROUNDS, sizeof *values, ascending);
-    return values[ROUNDS / 2];
 }
 
 /* The limit of a round is the longer of reading and computing at the peaks seen just before. */
 static hy_status measure(state *s, const speed_case *c, const hy_kernel *kernel, result *out) {
     const hy_peak arithmetic = arithmetic_of(s, &c->op, kernel);
-    double seconds[ROUNDS], share[ROUNDS] = {0};
+    double seconds[ROUNDS], share[ROUNDS] = {0}, scratch[ROUNDS];
     speed_trial *trial;
     HY_TRY(speed_trial_new(s->device, c, kernel, &trial));
     hy_status status = HY_OK;
@@ -76,8 +62,8 @@ static hy_status measure(state *s, const speed_case *c, const hy_kernel *kernel,
     speed_trial_free(trial);
     HY_TRY(status);
     HY_TRY(probe_status(s->probe));
-    out->seconds = median(seconds);
-    out->share = median(share);
+    out->seconds = stats_median(seconds, ROUNDS, scratch);
+    out->share = stats_median(share, ROUNDS, scratch);
     return HY_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "hal/peak.h"
 #include "src/engine/engine.h"
 
 /* A step of one shape in one bucket. */
@@ -77,18 +78,11 @@ static double tensor_bytes(const hy_tensor *t) {
 }
 
 static hy_arithmetic arithmetic_of(const hy_op *op, const hy_kernel *kernel) {
-    if (!(kernel->flags & HY_KERNEL_ROUNDS)) return HY_ARITHMETIC_F32;
-    if (kernel->rounded == HY_DTYPE_F16) return HY_ARITHMETIC_F16;
-    if (kernel->rounded == HY_DTYPE_BF16) return HY_ARITHMETIC_BF16;
-    const bool product = op->kind == HY_OP_MATMUL || op->kind == HY_OP_GROUPED_MATMUL;
-    return product ? HY_ARITHMETIC_INT8 : HY_ARITHMETIC_F32;
-}
-
-/* Weights in a block format times int8 activations, whoever rounded them. */
-static bool is_int8(const hy_op *op) {
-    if (op->kind == HY_OP_MATMUL) return op->operand[HY_MATMUL_x].dtype == HY_DTYPE_A8;
-    return op->kind == HY_OP_GROUPED_MATMUL &&
-           op->operand[HY_GROUPED_MATMUL_x].dtype == HY_DTYPE_A8;
+    const hy_peak peak = hy_kernel_peak(op, kernel);
+    return peak == HY_PEAK_F16    ? HY_ARITHMETIC_F16
+           : peak == HY_PEAK_BF16 ? HY_ARITHMETIC_BF16
+           : peak == HY_PEAK_INT8 ? HY_ARITHMETIC_INT8
+                                  : HY_ARITHMETIC_F32;
 }
 
 static const char *type_name(const hy_tensor *t) {
@@ -143,7 +137,7 @@ static void cost_op(const hy_program_step *at, const step *s, hy_op_cost *out) {
     out->activation_bytes = (uint64_t)activations;
     out->flops = op.kind == HY_OP_ATTENTION ? attention_flops(&op, s) : hy_op_flops(&op);
     describe(&op, s, out);
-    out->arithmetic = is_int8(&op) ? HY_ARITHMETIC_INT8 : arithmetic_of(&op, &at->kernel);
+    out->arithmetic = arithmetic_of(&op, &at->kernel);
 }
 
 static hy_status check_shape(const hy_setup *setup, const hy_step_shape *shape, step *out) {

@@ -159,7 +159,11 @@ static hy_status record_bucket(hy_engine *engine, uint32_t index) {
                              &recorded->segments);
 }
 
-static void add_cost(void *user, const hy_op_cost *cost);
+static void add_cost(void *user, const hy_op_cost *cost) {
+    hy_engine *engine = user;
+    engine->flops_per_token += cost->flops;
+    engine->weight_bytes_per_token += cost->weight_bytes;
+}
 
 static hy_status engine_open(hy_engine *engine, const hy_engine_params *params) {
     const uint64_t begin = hy_clock_ns();
@@ -231,12 +235,6 @@ void hy_engine_free(hy_engine *engine) {
 }
 
 /* ---- what it says about itself ----------------------------------------------------------------- */
-
-static void add_cost(void *user, const hy_op_cost *cost) {
-    hy_engine *engine = user;
-    engine->flops_per_token += cost->flops;
-    engine->weight_bytes_per_token += cost->weight_bytes;
-}
 
 hy_status hy_engine_describe(const hy_engine *engine, hy_engine_desc *out) {
     if (!engine) return hy_fail(HY_E_ARGUMENT, "hy_engine_describe: engine is NULL");
