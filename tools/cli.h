@@ -99,7 +99,10 @@ typedef struct cli_engine {
 /* Option rows that fill `e`; valid until the next call. */
 const cli_option *cli_engine_options(cli_engine *e);
 /* Creates the instance (log to stderr: warnings once the work is under way, with --verbose everything at
- * once) and opens the model; with `engine` also the engine. 0, or an exit code after an error line. */
+ * once) and opens the model. Both are the caller's, in any case. 0, or an exit code after an error line. */
+int cli_model_open(const char *command, const char *path, bool *verbose, hy_instance **instance,
+                   hy_model **model);
+/* The same for `e`; with `engine` also the engine. */
 int cli_engine_open(const char *command, cli_engine *e, bool engine);
 /* Makes the engine of an opened model. */
 int cli_engine_start(const char *command, cli_engine *e);

@@ -98,15 +98,21 @@ bool cli_engine_params(const char *command, const cli_engine *e, hy_engine_param
     return true;
 }
 
+int cli_model_open(const char *command, const char *path, bool *verbose, hy_instance **instance,
+                   hy_model **model) {
+    const hy_log_level level = *verbose ? HY_LOG_DEBUG : HY_LOG_WARN;
+    if (hy_instance_new(
+            hy_instance_params(.log = cli_log_line, .log_user = verbose, .log_level = level),
+            instance) != HY_OK ||
+        hy_model_open(*instance, path, NULL, model) != HY_OK)
+        return cli_status(command);
+    return 0;
+}
+
 int cli_engine_open(const char *command, cli_engine *e, bool engine) {
     if (!e->model_path) return cli_fail(command, 2, "no model: give -m FILE");
-    if (hy_instance_new(hy_instance_params(.log = cli_log_line, .log_user = &e->verbose,
-                                           .log_level = e->verbose ? HY_LOG_DEBUG : HY_LOG_WARN),
-                        &e->instance) != HY_OK ||
-        hy_model_open(e->instance, e->model_path, NULL, &e->model) != HY_OK) {
-        return cli_status(command);
-    }
-    return engine ? cli_engine_start(command, e) : 0;
+    const int code = cli_model_open(command, e->model_path, &e->verbose, &e->instance, &e->model);
+    return code || !engine ? code : cli_engine_start(command, e);
 }
 
 int cli_engine_start(const char *command, cli_engine *e) {

@@ -95,6 +95,10 @@ hy_status probe_status(const probe *p) {
     return p->status;
 }
 
+hy_device *probe_device(probe *p) {
+    return p->device;
+}
+
 uint64_t probe_bytes(const probe *p) {
     return p->memory ? p->memory->size : 0;
 }

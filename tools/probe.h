@@ -24,6 +24,8 @@ double probe_best(probe *p, hy_peak kind);
 /* What the device failed with; HY_OK so far. The pass that failed left its line in hy_error_text. */
 hy_status probe_status(const probe *p);
 
+/* The device that it opened; the probe's own. */
+hy_device *probe_device(probe *p);
 /* "read", "int8": in tables and JSON. */
 const char *probe_name(hy_peak kind);
 /* Of its memory. */

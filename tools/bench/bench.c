@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/num.h"
 #include "tools/bench/call.h"
 #include "tools/bench/compare.h"
 #include "tools/bench/import.h"
@@ -46,6 +47,15 @@ void bench_call_progress(const bench_call *c, const char *device, const bench_te
     fflush(stderr);
 }
 
+static void tick(void *user, const bench_run *r, uint32_t repetition) {
+    bench_call_progress(user, r->desc.device, &r->test, repetition);
+}
+
+void bench_call_watch(bench_call *c, bench_run *r) {
+    r->tick = tick;
+    r->tick_user = c;
+}
+
 /* ---- rows ---- */
 
 bool bench_call_ends(const bench_call *c) {
@@ -78,7 +88,6 @@ void bench_call_row(bench_call *c, json_t *row) {
                      json_string_value(json_object_get(row, "test")), reason ? reason : status);
     c->ok += strcmp(status, "ok") == 0 || strcmp(status, "predicted") == 0;
     c->done++;
-    if (c->rows) json_array_append(c->rows, row);
     json_decref(row);
 }
 
@@ -104,17 +113,12 @@ static void rest(const bench_call *c, uint32_t seconds) {
 
 /* ---- one configuration ---- */
 
-static void tick(void *user, const bench_run *r, uint32_t repetition) {
-    bench_call_progress(user, r->desc.device, &r->test, repetition);
-}
-
 static bool measure(bench_call *c, bench_run *r, const bench_test *test) {
     const double expected = guess(c, r->m, test);
     const uint64_t begin = cli_now_ns();
     rest(c, c->o.delay_s);
-    r->tick = tick;
-    r->tick_user = c;
-    const bool ok = bench_run_test(r, test, c->until);
+    bench_call_watch(c, r);
+    const bool ok = bench_run_test(r, 1, test, c->until);
     if (bench_stopped() && r->seconds.count == 0) return true;
     c->guessed += expected;
     c->guessed_left -= expected;
@@ -129,8 +133,7 @@ static void measure_group(bench_call *c, bench_model *m, const cli_engine *e,
     uint32_t context = 0, done = 0;
     bench_run run;
     for (uint32_t i = 0; i < count; i++)
-        if (bench_test_context(&test[i]) > context) context = bench_test_context(&test[i]);
-    if (test->kind == BENCH_SERVE) context = bench_trace_context();
+        context = HY_MAX(context, test[i].context);
     if (late(c)) {
         skip(c, m, e, test, count, "skipped", "the time limit was reached");
         return;
@@ -253,8 +256,7 @@ static const char *const *columns(const bench_options *o) {
 }
 
 static int run(bench_call *c) {
-    c->begun = cli_now_ns();
-    c->until = c->o.time_limit_s ? c->begun + c->o.time_limit_s * 1000000000ull : UINT64_MAX;
+    c->until = c->o.time_limit_s ? cli_now_ns() + c->o.time_limit_s * 1000000000ull : UINT64_MAX;
     c->record = bench_record(&c->o);
     c->out = report_new(stdout, c->o.format, columns(&c->o));
     if (c->o.has_second) c->second = report_new(stderr, c->o.second, columns(&c->o));
@@ -292,7 +294,6 @@ static int bench_main(int argc, char **argv) {
     report_free(c.out);
     report_free(c.second);
     json_decref(c.record);
-    json_decref(c.rows);
     bench_options_free(&c.o);
     return code;
 }

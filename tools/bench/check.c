@@ -65,28 +65,24 @@ static void make_reference(bench_model *m, bench_reference *r) {
 }
 
 /* The operations of one token, without loading anything. */
-static void add_flops(void *user, const hy_op_cost *op) {
-    *(double *)user += op->flops;
-}
-
 static double token_flops(const bench_model *m) {
-    double flops = 0;
+    hy_engine_desc desc = {.size = sizeof desc};
     hy_engine *plan;
     if (hy_engine_new(
             m->model,
             hy_engine_params(.device = "cpu", .context = 64, .max_batch = 1, .plan_only = 1),
             &plan) != HY_OK)
         return INFINITY;
-    if (hy_engine_costs(plan, NULL, add_flops, &flops) != HY_OK) flops = INFINITY;
+    const hy_status status = hy_engine_describe(plan, &desc);
     hy_engine_free(plan);
-    return flops;
+    return status == HY_OK ? desc.flops_per_token : INFINITY;
 }
 
 const bench_reference *bench_reference_for(bench_model *m, const char *device, hy_kv_type kv_type) {
-    const bool ref = strncmp(device, "ref", 3) == 0, cpu = strncmp(device, "cpu", 3) == 0;
     const char *isa = NULL, *other = "cpu";
-    if (cpu && !ref) {
-        const bool quick = token_flops(m) <= REF_FLOPS;
+    if (strncmp(device, "cpu", 3) == 0) {
+        if (m->token_flops == 0) m->token_flops = token_flops(m);
+        const bool quick = m->token_flops <= REF_FLOPS;
         other = quick ? "ref" : "cpu";
         isa = quick ? NULL : "generic";
     }
@@ -94,7 +90,6 @@ const bench_reference *bench_reference_for(bench_model *m, const char *device, h
         const bench_reference *r = &m->reference[i];
         if (strcmp(r->device, other) == 0 && r->kv_type == kv_type && !r->isa == !isa) return r;
     }
-    if (m->references == BENCH_MAX_REFERENCES) return &m->reference[0];
     bench_reference *r = &m->reference[m->references++];
     *r = (bench_reference){.device = other, .isa = isa, .kv_type = kv_type};
     make_reference(m, r);
@@ -140,10 +135,9 @@ static bool check_prompt(bench_run *r, const bench_reference *ref) {
 /* The same tokens one by one, in every sequence; the first and the last one are compared. */
 static bool check_decode(bench_run *r, const bench_reference *ref) {
     for (uint32_t t = 0; t < ref->tokens && !bench_stopped(); t++) {
-        const int32_t id = bench_token(r->m, 0, t);
         const float *logits;
         for (uint32_t i = 0; i < r->test.parallel; i++)
-            if (hy_sequence_add(r->sequence[i], &id, 1, 0) != HY_OK) return bench_run_failed(r);
+            if (!bench_run_add(r, i, 0, t, 1, 0)) return false;
         if (!bench_run_idle(r, r->test.parallel)) return false;
         for (uint32_t i = 0; i < r->test.parallel; i += HY_MAX(r->test.parallel - 1, 1)) {
             if (hy_sequence_logits(r->sequence[i], &logits) != HY_OK) return bench_run_failed(r);

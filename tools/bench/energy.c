@@ -70,6 +70,8 @@ static bool may_be(const char *device_id, const char *bus, const char *vendor,
 
 static bool choose(energy *e, const char *id, const char *bus) {
     char reason[ENERGY_TEXT];
+    if (strchr(id, ','))
+        return energy_fail(e->reason, "%s: one counter does not cover several devices", id);
     if (is_of(id, "cpu") || is_of(id, "ref")) return energy_rapl(bus, &e->meter, e->reason);
     if (!*bus)
         return energy_fail(e->reason,

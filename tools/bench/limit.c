@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
+#include "base/status.h"
+
 /* ---- probes ---- */
 
 /* The CPU's probe stays from engine to engine: its memory is slow to come by and in nobody's way. */
@@ -56,6 +59,7 @@ void bench_limit_open(bench_limit *l, const cli_engine *e, const char *devices) 
             snprintf(l->reason, sizeof l->reason, "%s", hy_error_text());
         } else if (probe_pass(l->probe[d], HY_PEAK_READ) <= 0) {
             snprintf(l->reason, sizeof l->reason, "%s has no measure of its peaks", l->id[d]);
+            if (l->probe[d] == kept.probe) kept.probe = NULL;
             probe_free(l->probe[d]);
             l->probe[d] = NULL;
         }
@@ -68,6 +72,7 @@ static void clear(bench_limit *l) {
         for (int k = 0; k < HY_PEAKS; k++)
             series_clear(&l->pass[d][k]);
     l->costs = l->kernels = 0;
+    l->status = HY_OK;
     l->weight_bytes = 0;
 }
 
@@ -98,32 +103,20 @@ static uint32_t device_of(const bench_limit *l, const char *id) {
     return d;
 }
 
-static void note_kernel(bench_limit *l, const char *name) {
+static hy_status note_kernel(bench_limit *l, const char *name) {
     for (uint32_t i = 0; i < l->kernels; i++)
-        if (strcmp(l->kernel[i], name) == 0) return;
-    char(*grown)[64] = realloc(l->kernel, (l->kernels + 1) * sizeof *grown);
-    if (!grown) {
-        l->no_memory = true;
-        return;
-    }
-    l->kernel = grown;
-    snprintf(grown[l->kernels++], sizeof *grown, "%s", name);
+        if (strcmp(l->kernel[i], name) == 0) return HY_OK;
+    HY_TRY(hy_grow(&l->kernel, l->kernels, &l->kernel_room, sizeof *l->kernel));
+    snprintf(l->kernel[l->kernels++], sizeof *l->kernel, "%s", name);
+    return HY_OK;
 }
 
 static void note_op(void *user, const hy_op_cost *op) {
     const visit *v = user;
     bench_limit *l = v->l;
-    note_kernel(l, op->kernel);
-    if (l->costs == l->room) {
-        const uint32_t room = l->room ? 2 * l->room : 256;
-        limit_cost *grown = realloc(l->cost, room * sizeof *grown);
-        if (!grown) {
-            l->no_memory = true;
-            return;
-        }
-        l->cost = grown;
-        l->room = room;
-    }
+    if (l->status == HY_OK) l->status = note_kernel(l, op->kernel);
+    if (l->status == HY_OK) l->status = hy_grow(&l->cost, l->costs, &l->room, sizeof *l->cost);
+    if (l->status != HY_OK) return;
     l->cost[l->costs++] = (limit_cost){
         .op = *op,
         .device = device_of(l, op->device),
@@ -144,7 +137,7 @@ static bool add_step(bench_limit *l, const hy_engine *engine, double times, uint
     const hy_status status = hy_engine_costs(
         engine, hy_step_shape(.tokens = tokens, .sequences = sequences, .past = past), note_op, &v);
     l->weight_bytes = fmax(l->weight_bytes, l->step_bytes);
-    return status == HY_OK;
+    return status == HY_OK && l->status == HY_OK;
 }
 
 /* A prompt in chunks as the engine cuts it: several sequences one behind the other. */
@@ -198,7 +191,7 @@ static hy_peak peak_of(const bench_limit *l, uint32_t device, hy_arithmetic arit
 
 static void pass(bench_limit *l, uint32_t d, hy_peak kind) {
     const double rate = probe_pass(l->probe[d], kind);
-    if (rate > 0 && !series_add(&l->pass[d][kind], rate)) l->no_memory = true;
+    if (rate > 0) (void)series_add(&l->pass[d][kind], rate); /* one pass less is no matter */
 }
 
 void bench_limit_pass_all(bench_limit *l) {
@@ -223,6 +216,13 @@ double bench_limit_peak(const bench_limit *l, uint32_t device, hy_peak kind) {
     return s->count ? series_median(s) : 0;
 }
 
+/* peak [HY_PEAKS] of an op's device, slow moments and all, as repetitions have them; the one of its arithmetic. */
+static hy_peak peaks_of(const bench_limit *l, const limit_cost *c, double *peak) {
+    for (int k = 0; k < HY_PEAKS; k++)
+        peak[k] = series_harmonic_mean(&l->pass[c->device][k]);
+    return peak_of(l, c->device, c->op.arithmetic);
+}
+
 /* The limit of one op's runs, and what it waits for. */
 static double cost_seconds(const limit_cost *c, const double *peak, hy_peak arithmetic,
                            hy_peak *bound) {
@@ -235,9 +235,16 @@ static double cost_seconds(const limit_cost *c, const double *peak, hy_peak arit
 double bench_limit_cost_seconds(const bench_limit *l, const limit_cost *c) {
     double peak[HY_PEAKS];
     hy_peak bound;
-    for (int k = 0; k < HY_PEAKS; k++)
-        peak[k] = bench_limit_peak(l, c->device, (hy_peak)k);
-    return cost_seconds(c, peak, peak_of(l, c->device, c->op.arithmetic), &bound);
+    return cost_seconds(c, peak, peaks_of(l, c, peak), &bound);
+}
+
+double bench_limit_cost_now(const bench_limit *l, const limit_cost *c) {
+    double peak[HY_PEAKS];
+    hy_peak bound;
+    const hy_peak arithmetic = peaks_of(l, c, peak);
+    (void)cost_seconds(c, peak, arithmetic, &bound);
+    peak[bound] = probe_pass(l->probe[c->device], bound);
+    return cost_seconds(c, peak, arithmetic, &bound);
 }
 
 double bench_limit_seconds(const bench_limit *l, hy_peak *bound) {

@@ -31,11 +31,13 @@ typedef struct bench_limit {
     char reason[256];
     series pass[LIMIT_MAX_DEVICES][HY_PEAKS]; /* rates seen during this test */
     limit_cost *cost;                         /* [costs] */
-    uint32_t costs, room;
+    uint32_t costs;
+    size_t room;        /* of cost */
     char (*kernel)[64]; /* [kernels] distinct names, in the order of the steps */
     uint32_t kernels;
+    size_t kernel_room;
     double weight_bytes, step_bytes; /* of the largest step, of the step under way */
-    bool no_memory;
+    hy_status status;                /* of gathering them: visitors cannot fail */
 } bench_limit;
 
 /* Opens the probes of an engine's devices ("cpu:0,vulkan:0"), with the engine's own threads and so on. */
@@ -55,8 +57,10 @@ void bench_limit_pass(bench_limit *l);
 limit_cost bench_limit_total(const bench_limit *l);
 /* Median of the passes; 0: none, or no such instructions. */
 double bench_limit_peak(const bench_limit *l, uint32_t device, hy_peak kind);
-/* Seconds of all runs of one op at its limit. Call it where there are probes. */
+/* Seconds of all runs of one op at its limit, by the passes there are; with what it waits for measured anew, apart from
+ * those passes. Call them where there are probes. */
 double bench_limit_cost_seconds(const bench_limit *l, const limit_cost *c);
+double bench_limit_cost_now(const bench_limit *l, const limit_cost *c);
 /* Seconds of one repetition if every op ran at its limit; 0 without probes. *bound: the peak that the longest part of
  * it waits for. */
 double bench_limit_seconds(const bench_limit *l, hy_peak *bound);

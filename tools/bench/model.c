@@ -44,14 +44,10 @@ static int make(const char *spec, bool sparse, char *path, size_t capacity) {
 }
 
 static int open_file(const char *path, bool hash, bool *verbose, bench_model *m) {
-    const hy_log_level level = *verbose ? HY_LOG_DEBUG : HY_LOG_WARN;
+    const int code = cli_model_open("bench", path, verbose, &m->instance, &m->model);
+    if (code) return code;
     m->desc.size = sizeof m->desc;
-    if (hy_instance_new(
-            hy_instance_params(.log = cli_log_line, .log_user = verbose, .log_level = level),
-            &m->instance) != HY_OK ||
-        hy_model_open(m->instance, path, NULL, &m->model) != HY_OK ||
-        hy_model_describe(m->model, &m->desc) != HY_OK)
-        return cli_status("bench");
+    if (hy_model_describe(m->model, &m->desc) != HY_OK) return cli_status("bench");
     return hash ? hash_file(path, m->sha256) : 0;
 }
 
@@ -74,6 +70,19 @@ void bench_model_close(bench_model *m) {
     hy_model_free(m->model);
     hy_instance_free(m->instance);
     *m = (bench_model){.model = NULL};
+}
+
+bool bench_device(const bench_model *m, const char *id, hy_device_desc *out) {
+    const size_t n = strcspn(id, ",=");
+    *out = (hy_device_desc){.size = sizeof *out};
+    for (uint32_t i = 0; i < hy_device_count(m->instance); i++) {
+        hy_device_desc d = {.size = sizeof d};
+        if (hy_device_get(m->instance, i, &d) != HY_OK || strncmp(d.id, id, n) != 0) continue;
+        if (d.id[n] != 0 && strcmp(d.id + n, ":0") != 0) continue;
+        *out = d;
+        return true;
+    }
+    return false;
 }
 
 int32_t bench_token(const bench_model *m, uint32_t sequence, uint32_t position) {

@@ -6,7 +6,7 @@
 
 enum {
     BENCH_CHECK_TOKENS = 32, /* at most, that are verified */
-    BENCH_MAX_REFERENCES = 8
+    BENCH_MAX_REFERENCES = 6 /* of two devices, with three types of cache */
 };
 
 /* Logits of one device that others are measured against. */
@@ -27,6 +27,7 @@ typedef struct bench_model {
     char sha256[65]; /* of the whole file, hexadecimal; "": left out */
     bench_reference reference[BENCH_MAX_REFERENCES];
     uint32_t references;
+    double token_flops; /* check.c; 0: not asked yet */
 } bench_model;
 
 /* Opens a file, or makes SHAPE:TYPE and removes it again. `sparse`: header only, the weights are holes.
@@ -38,6 +39,10 @@ void bench_model_close(bench_model *m);
 /* check.c: logits for what runs on `device`, from a device that is trusted more: ref where it is quick enough, or the
  * CPU's plain C; the CPU for everything else. Computed at the first call; do it before an engine takes the memory. */
 const bench_reference *bench_reference_for(bench_model *m, const char *device, hy_kv_type kv_type);
+
+/* The device that `id` names, or the first of several: "cpu", "cuda:1", "cpu:0,vulkan:0". False: there is none, and
+ * *out is empty. */
+bool bench_device(const bench_model *m, const char *id, hy_device_desc *out);
 
 /* Id of token `position` of a sequence: random, the same in every run. */
 int32_t bench_token(const bench_model *m, uint32_t sequence, uint32_t position);

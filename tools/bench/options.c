@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
+
 /* ---- lists ---- */
 
 /* A number at *text, which moves behind it. */
@@ -76,17 +78,11 @@ void bench_test_name(const bench_test *t, char *out, size_t capacity) {
         snprintf(out, capacity, "pp%u+tg%u%s%s", t->prompt, t->gen, depth, parallel);
 }
 
-uint32_t bench_test_context(const bench_test *t) {
-    return t->depth + t->prompt + t->gen;
-}
-
 static bool add_test(bench_options *o, bench_kind kind, uint32_t prompt, uint32_t gen,
                      uint32_t depth, uint32_t parallel) {
     if (prompt + gen == 0) return true;
-    bench_test *grown = realloc(o->test, (o->tests + 1) * sizeof *grown);
-    if (!grown) return false;
-    o->test = grown;
-    o->test[o->tests++] = (bench_test){kind, prompt, gen, depth, parallel};
+    if (hy_grow(&o->test, o->tests, &o->room, sizeof *o->test) != HY_OK) return false;
+    o->test[o->tests++] = (bench_test){kind, prompt, gen, depth, parallel, depth + prompt + gen};
     return true;
 }
 

@@ -30,6 +30,7 @@ typedef struct bench_test {
     uint32_t prompt, gen; /* tokens of one sequence */
     uint32_t depth;       /* tokens of each sequence in the cache before */
     uint32_t parallel;    /* sequences side by side */
+    uint32_t context;     /* positions that each needs */
 } bench_test;
 
 typedef struct bench_options {
@@ -40,6 +41,7 @@ typedef struct bench_options {
     uint32_t kv_types, numericses;
     bench_test *test; /* [tests]: those of one depth and number of sequences stand together */
     uint32_t tests;
+    size_t room; /* of test */
     uint32_t repeats, delay_s, time_limit_s;
     float price, rate; /* per hour of the machine, requests per second; 0: not given */
     bool no_warmup, no_verify, no_hash;
@@ -62,7 +64,5 @@ bool bench_list_parse(const char *text, bench_list *out);
 void bench_test_name(const bench_test *test, char *out, size_t capacity);
 /* "pp", "tg", "pg", "serve". */
 const char *bench_kind_name(bench_kind kind);
-/* Positions that a sequence of the test needs. */
-uint32_t bench_test_context(const bench_test *test);
 
 #endif

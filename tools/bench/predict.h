@@ -2,15 +2,16 @@
  * loaded, so it may be far too large for it.
  *
  * Every distinct product and attention of the plan runs alone for a moment, by the plan's own kernel at its own shape,
- * on copies that no cache holds; what is small counts at the limit of its bytes and operations. The sum over the plan is
- * the prediction. */
+ * on copies that no cache holds, between passes of the peaks: that tells what it takes beyond its limit. The prediction
+ * is the sum over the plan of each op's limit, by the peaks of the test, and that excess; what is small counts at its
+ * limit. */
 #ifndef HY_TOOLS_BENCH_PREDICT_H
 #define HY_TOOLS_BENCH_PREDICT_H
 
 #include "tools/bench/limit.h"
 
 /* Seconds of one repetition of the test that `l` holds the costs of, on its one device; 0 when they cannot be told:
- * several devices, no peaks, no memory for the largest operand. Takes about 0.1 s for each distinct op. */
-double bench_predict_seconds(const bench_limit *l, const cli_engine *e);
+ * several devices, no peaks, no memory for the largest operand. Takes 2 to 3 s. */
+double bench_predict_seconds(const bench_limit *l);
 
 #endif

@@ -44,18 +44,8 @@ static bool measured(const source *s) {
 
 /* ---- what it ran on ---- */
 
-static hy_device_desc device_of(const source *s) {
-    hy_device_desc found = {.size = sizeof found};
-    const char *id = s->run ? s->run->desc.device : s->e->device ? s->e->device : "";
-    for (uint32_t i = 0; i < hy_device_count(s->m->instance); i++) {
-        hy_device_desc d = {.size = sizeof d};
-        const size_t n = strcspn(id, ",=");
-        if (hy_device_get(s->m->instance, i, &d) != HY_OK) continue;
-        if ((strncmp(d.id, id, n) == 0 && d.id[n] == 0) ||
-            (d.id[n] == ':' && strncmp(d.id, id, n) == 0 && d.id[n + 1] == '0'))
-            found = d;
-    }
-    return found;
+static const char *device_id(const source *s) {
+    return s->run ? s->run->desc.device : s->e->device ? s->e->device : "";
 }
 
 static const char *kv_name(const source *s) {
@@ -105,7 +95,7 @@ static void put_settings(source *s, const hy_device_desc *device) {
     put(s, "main_gpu", json_integer(0));
     put(s, "no_kv_offload", json_false());
     put(s, "flash_attn", json_true());
-    put(s, "devices", json_string(s->run ? s->run->desc.device : s->e->device ? s->e->device : ""));
+    put(s, "devices", json_string(device_id(s)));
     put(s, "tensor_split", json_string("0.00"));
     put(s, "tensor_buft_overrides", json_string("none"));
     put(s, "use_mmap", json_true());
@@ -126,13 +116,6 @@ static double tokens_of(const source *s) {
     if (s->test->kind == BENCH_SERVE)
         return s->run ? (double)(s->run->served.tokens_in + s->run->served.tokens_out) : 0;
     return (double)s->test->parallel * (s->test->prompt + s->test->gen);
-}
-
-static json_t *nulls(const char *const *names) {
-    json_t *o = json_object();
-    for (; *names; names++)
-        json_object_set_new(o, *names, json_null());
-    return o;
 }
 
 void bench_row_summarize(json_t *row) {
@@ -206,7 +189,7 @@ static void put_plan(source *s) {
         known
             ? json_pack("{s:f, s:f, s:f, s:f}", "weights", c.weights / tokens, "kv", c.kv / tokens,
                         "activations", c.activations / tokens, "total", bytes / tokens)
-            : nulls((const char *const[]){"weights", "kv", "activations", "total", NULL}));
+            : json_pack("{s:n, s:n, s:n, s:n}", "weights", "kv", "activations", "total"));
     put(s, "flops_per_token", known ? number(c.flops / tokens) : json_null());
     put(s, "gbps", known && seconds > 0 ? number(bytes / seconds * 1e-9) : json_null());
     put(s, "gflops", known && seconds > 0 ? number(c.flops / seconds * 1e-9) : json_null());
@@ -389,7 +372,8 @@ static json_t *make(source *s) {
     char name[64];
     s->row = json_object();
     if (!s->row) return NULL;
-    const hy_device_desc device = device_of(s);
+    hy_device_desc device;
+    (void)bench_device(s->m, device_id(s), &device);
     bench_test_name(s->test, name, sizeof name);
     put_settings(s, &device);
     put_speed(s);

@@ -23,22 +23,14 @@ bool bench_run_failed(bench_run *r) {
 
 static bool make_sequences(bench_run *r) {
     r->sequence = calloc(r->parallel, sizeof *r->sequence);
-    if (!r->sequence) {
+    r->ids = malloc(r->params.context * sizeof *r->ids);
+    if (!r->sequence || !r->ids) {
         snprintf(r->failure, sizeof r->failure, "no memory for %u sequences", r->parallel);
         return false;
     }
     for (uint32_t i = 0; i < r->parallel; i++)
         if (hy_sequence_new(r->e.engine, &r->sequence[i]) != HY_OK) return bench_run_failed(r);
     return true;
-}
-
-/* Where the device is on PCI, for its energy counter; "" when it has no such place. */
-static void find_bus(const bench_run *r, hy_device_desc *out) {
-    for (uint32_t i = 0; i < hy_device_count(r->m->instance); i++) {
-        hy_device_desc d = {.size = sizeof d};
-        if (hy_device_get(r->m->instance, i, &d) == HY_OK && strcmp(d.id, r->desc.device) == 0)
-            *out = d;
-    }
 }
 
 /* Everything that engines are made with. */
@@ -69,8 +61,8 @@ bool bench_run_open(bench_run *r, const bench_options *o, bench_model *m, const 
     if (!o->no_verify) (void)bench_reference_for(m, e->device, r->params.kv_type);
     machine_peak_reset();
     if (!make_engine(r) || !make_sequences(r)) return false;
-    hy_device_desc device = {.size = sizeof device};
-    find_bus(r, &device);
+    hy_device_desc device;
+    (void)bench_device(m, r->desc.device, &device); /* none: no counter, no threads to tell */
     if (strncmp(r->desc.device, "cpu", 3) == 0) r->threads = e->threads ? e->threads : device.units;
     r->energy = energy_new(r->desc.device, device.bus);
     r->loading = machine_peak_bytes(); /* before the probes take memory of their own */
@@ -81,7 +73,7 @@ bool bench_run_open(bench_run *r, const bench_options *o, bench_model *m, const 
 
 bool bench_run_plan(bench_run *r, const bench_options *o, bench_model *m, const cli_engine *e,
                     const bench_test *test) {
-    if (!set_params(r, o, m, e, test->parallel, bench_test_context(test))) return false;
+    if (!set_params(r, o, m, e, test->parallel, test->context)) return false;
     r->test = *test;
     r->params.plan_only = 1;
     if (!make_engine(r)) return false;
@@ -94,6 +86,7 @@ void bench_run_close(bench_run *r) {
     for (uint32_t i = 0; i < r->parallel && r->sequence; i++)
         hy_sequence_free(r->sequence[i]);
     free(r->sequence);
+    free(r->ids);
     hy_engine_free(r->e.engine);
     bench_limit_close(&r->limit);
     energy_free(r->energy);
@@ -127,18 +120,19 @@ static uint32_t pending(const bench_run *r, uint32_t sequences) {
     return sum;
 }
 
+bool bench_run_add(bench_run *r, uint32_t sequence, uint32_t stream, uint32_t at, uint32_t count,
+                   unsigned flags) {
+    for (uint32_t t = 0; t < count; t++)
+        r->ids[t] = bench_token(r->m, stream, at + t);
+    return hy_sequence_add(r->sequence[sequence], r->ids, count, flags) == HY_OK ||
+           bench_run_failed(r);
+}
+
 bool bench_run_queue(bench_run *r, uint32_t sequences, uint32_t at, uint32_t count,
                      unsigned flags) {
-    int32_t *ids = malloc((count + 1) * sizeof *ids);
-    hy_status status = ids ? HY_OK : HY_E_MEMORY;
-    for (uint32_t i = 0; i < sequences && status == HY_OK; i++) {
-        for (uint32_t t = 0; t < count; t++)
-            ids[t] = bench_token(r->m, i, at + t);
-        status = hy_sequence_add(r->sequence[i], ids, count, flags);
-    }
-    if (!ids) snprintf(r->failure, sizeof r->failure, "no memory for %u ids", count);
-    free(ids);
-    return status == HY_OK || (ids && bench_run_failed(r));
+    for (uint32_t i = 0; i < sequences; i++)
+        if (!bench_run_add(r, i, i, at, count, flags)) return false;
+    return true;
 }
 
 bool bench_run_idle(bench_run *r, uint32_t sequences) {
@@ -192,7 +186,7 @@ static bool run_decode(bench_run *r, bool counted) {
     return true;
 }
 
-bool bench_run_repeat(bench_run *r, bool counted) {
+static bool repeat(bench_run *r, bool counted) {
     double joules = 0;
     if (!rewind_to_depth(r)) return false;
     if (counted) bench_limit_pass(&r->limit);
@@ -216,7 +210,7 @@ bool bench_run_repeat(bench_run *r, bool counted) {
 
 /* ---- a test ---- */
 
-bool bench_run_begin(bench_run *r, const bench_test *test) {
+static bool begin(bench_run *r, const bench_test *test) {
     r->test = *test;
     r->joules = r->predicted = 0;
     series_clear(&r->seconds);
@@ -245,24 +239,31 @@ static void note_resident(bench_run *r) {
     r->resident = HY_MAX(peak, r->loading);
 }
 
-void bench_run_end(bench_run *r) {
+static void end(bench_run *r) {
     if (!machine_busy_end(&r->busy, &r->share)) r->share = (machine_share){0};
     note_resident(r);
     if (r->seconds.count && r->test.kind != BENCH_SERVE && !bench_stopped() &&
         r->limit.weight_bytes >= UNCACHED_BYTES) /* kernels are predicted without caches */
-        r->predicted = bench_predict_seconds(&r->limit, &r->e);
+        r->predicted = bench_predict_seconds(&r->limit);
     if (r->seconds.count == 0) r->joules = -1;
 }
 
-bool bench_run_test(bench_run *r, const bench_test *test, uint64_t until) {
-    if (!bench_run_begin(r, test)) return false;
-    if (r->check.done && !r->check.passed) return true;
+bool bench_run_test(bench_run *run, uint32_t count, const bench_test *test, uint64_t until) {
+    const bench_options *o = run->o;
     bool ok = true;
-    for (uint32_t i = r->o->no_warmup; i <= r->o->repeats && ok && !bench_stopped(); i++) {
+    for (uint32_t i = 0; i < count; i++)
+        if (!begin(&run[i], test)) return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (run[i].check.done && !run[i].check.passed) return true;
+    for (uint32_t i = o->no_warmup; i <= o->repeats && ok && !bench_stopped(); i++) {
         if (i > 1 && cli_now_ns() > until) break;
-        if (r->tick) r->tick(r->tick_user, r, i);
-        ok = bench_run_repeat(r, i > 0);
+        for (uint32_t turn = 0; turn < count && ok; turn++) {
+            bench_run *r = &run[(turn + i) % count];
+            if (r->tick) r->tick(r->tick_user, r, i);
+            ok = repeat(r, i > 0);
+        }
     }
-    bench_run_end(r);
+    for (uint32_t i = 0; i < count; i++)
+        end(&run[i]);
     return ok;
 }

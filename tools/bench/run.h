@@ -40,6 +40,7 @@ typedef struct bench_run {
     uint32_t parallel, filled; /* tokens of depth that every sequence holds */
     bench_limit limit;
     energy *energy;
+    int32_t *ids;      /* [params.context] scratch */
     uint32_t threads;  /* of a CPU; 0: another device */
     char failure[512]; /* "": none; why the engine is of no use any more */
     /* Called before each repetition; 0 is the warm-up. */
@@ -48,7 +49,6 @@ typedef struct bench_run {
 
     /* of the test under way */
     bench_test test;
-    uint32_t repeats;
     series seconds;    /* of each repetition */
     series itl, ttft;  /* of each step, of each prompt: seconds */
     double predicted;  /* seconds of a repetition by predict.h; 0: not known */
@@ -72,17 +72,14 @@ void bench_run_close(bench_run *r);
 bool bench_run_plan(bench_run *r, const bench_options *o, bench_model *m, const cli_engine *e,
                     const bench_test *test);
 
-/* Verifies, warms up and measures. False: run->failure. Ends early, with the repetitions there are, when
- * bench_stopped() or after `until` (cli_now_ns). */
-bool bench_run_test(bench_run *r, const bench_test *test, uint64_t until);
+/* Verifies, warms up and measures; `count` runs take turns, in another order each time. False: run->failure of one of
+ * them. Ends early, with the repetitions there are, when bench_stopped() or after `until` (cli_now_ns). */
+bool bench_run_test(bench_run *run, uint32_t count, const bench_test *test, uint64_t until);
 
-/* The parts of it, for tests that take turns: everything before the first repetition; one repetition, counted or not;
- * what is known after the last. */
-bool bench_run_begin(bench_run *r, const bench_test *test);
-bool bench_run_repeat(bench_run *r, bool counted);
-void bench_run_end(bench_run *r);
-
-/* For check.c and serve.c. Queues tokens [at, at + count) of each of the first sequences. */
+/* For check.c and serve.c. Queues tokens [at, at + count) of a stream of random ids in a sequence. */
+bool bench_run_add(bench_run *r, uint32_t sequence, uint32_t stream, uint32_t at, uint32_t count,
+                   unsigned flags);
+/* The same in each of the first sequences, each from a stream of its own. */
 bool bench_run_queue(bench_run *r, uint32_t sequences, uint32_t at, uint32_t count, unsigned flags);
 /* One step; steps until nothing is pending in the first sequences. */
 bool bench_run_step(bench_run *r, hy_step_result *result);

@@ -4,16 +4,11 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/arena.h"
 #include "tools/bench/stats.h"
 
 bool series_add(series *s, double value) {
-    if (s->count == s->room) {
-        const uint32_t room = s->room ? 2 * s->room : 64;
-        double *grown = realloc(s->value, room * sizeof *grown);
-        if (!grown) return false;
-        s->value = grown;
-        s->room = room;
-    }
+    if (hy_grow(&s->value, s->count, &s->room, sizeof *s->value) != HY_OK) return false;
     s->value[s->count++] = value;
     return true;
 }
@@ -28,6 +23,13 @@ double series_percentile(const series *s, double percent) {
 
 double series_median(const series *s) {
     return series_percentile(s, 50);
+}
+
+double series_harmonic_mean(const series *s) {
+    double sum = 0;
+    for (uint32_t i = 0; i < s->count; i++)
+        sum += 1 / s->value[i];
+    return s->count ? s->count / sum : NAN;
 }
 
 void series_clear(series *s) {

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/arena.h"
+#include "base/num.h"
 #include "tools/bench/call.h"
 
 enum { MOST_REQUESTS = 1 << 20, MOST_TOKENS = 1 << 20, CHAT_REQUESTS = 32 };
@@ -21,25 +23,20 @@ typedef struct request {
     uint32_t prompt, gen;
     uint32_t slot, made;
     double last; /* s: when its last token was there */
-    bool active;
 } request;
 
 static struct {
     request *request; /* [count] by arrival */
-    uint32_t count, room;
+    uint32_t count;
+    size_t room;
 } trace;
 
 static bool add_request(double arrival, double prompt, double gen) {
     if (!(arrival >= 0) || !(prompt >= 1) || !(gen >= 1) || prompt > MOST_TOKENS ||
         gen > MOST_TOKENS || trace.count == MOST_REQUESTS)
         return false;
-    if (trace.count == trace.room) {
-        const uint32_t room = trace.room ? 2 * trace.room : 64;
-        request *grown = realloc(trace.request, room * sizeof *grown);
-        if (!grown) return false;
-        trace.request = grown;
-        trace.room = room;
-    }
+    if (hy_grow(&trace.request, trace.count, &trace.room, sizeof *trace.request) != HY_OK)
+        return false;
     trace.request[trace.count++] =
         (request){.arrival = arrival, .prompt = (uint32_t)prompt, .gen = (uint32_t)gen};
     return true;
@@ -184,6 +181,7 @@ bool bench_trace_open(bench_options *o) {
     if (!chat && read_trace(o->trace) != 0) return false;
     if (trace.count == 0) return cli_fail("bench", 1, "%s: no request", o->trace), false;
     qsort(trace.request, trace.count, sizeof *trace.request, by_arrival);
+    uint32_t context = 0;
     double prompt = 0, gen = 0;
     const double first = trace.request[0].arrival;
     const double span = trace.request[trace.count - 1].arrival - first;
@@ -192,20 +190,14 @@ bool bench_trace_open(bench_options *o) {
         trace.request[i].arrival = (trace.request[i].arrival - first) * scale;
         prompt += trace.request[i].prompt;
         gen += trace.request[i].gen;
+        context = HY_MAX(context, trace.request[i].prompt + trace.request[i].gen);
     }
     for (uint32_t i = 0; i < o->tests; i++) { /* what stands in n_prompt and n_gen: means */
+        o->test[i].context = context;
         o->test[i].prompt = (uint32_t)lround(prompt / trace.count);
         o->test[i].gen = (uint32_t)lround(gen / trace.count);
     }
     return true;
-}
-
-uint32_t bench_trace_context(void) {
-    uint32_t most = 0;
-    for (uint32_t i = 0; i < trace.count; i++)
-        if (trace.request[i].prompt + trace.request[i].gen > most)
-            most = trace.request[i].prompt + trace.request[i].gen;
-    return most;
 }
 
 void bench_trace_close(void) {
@@ -229,14 +221,7 @@ static double now_s(const serving *s) {
 }
 
 static bool add_tokens(serving *s, const request *q, uint32_t at, uint32_t count) {
-    int32_t *ids = malloc(count * sizeof *ids);
-    if (!ids) return false;
-    const uint32_t which = (uint32_t)(q - trace.request);
-    for (uint32_t i = 0; i < count; i++)
-        ids[i] = bench_token(s->r->m, which, at + i);
-    const hy_status status = hy_sequence_add(s->r->sequence[q->slot], ids, count, 0);
-    free(ids);
-    return status == HY_OK || bench_run_failed(s->r);
+    return bench_run_add(s->r, q->slot, (uint32_t)(q - trace.request), at, count, 0);
 }
 
 /* Requests that have arrived, as long as there are sequences for them. */

@@ -49,25 +49,6 @@ static void begin(sides *s) {
 
 /* ---- devices ---- */
 
-static bool both(bench_call *c, bench_run *run, const bench_test *test) {
-    const bool ok = bench_run_begin(&run[0], test) && bench_run_begin(&run[1], test);
-    if (!ok) return false;
-    for (int side = 0; side < 2; side++)
-        if (run[side].check.done && !run[side].check.passed) return true;
-    for (uint32_t i = 0; i <= c->o.repeats && !bench_stopped(); i++) {
-        if (i == 0 && c->o.no_warmup) continue;
-        if (i > 1 && cli_now_ns() > c->until) break;
-        for (int turn = 0; turn < 2; turn++) {
-            bench_run *r = &run[(turn + i) % 2];
-            bench_call_progress(c, r->desc.device, test, i);
-            if (!bench_run_repeat(r, i > 0)) return false;
-        }
-    }
-    bench_run_end(&run[0]);
-    bench_run_end(&run[1]);
-    return true;
-}
-
 void bench_versus(bench_call *c, bench_model *m, const cli_engine *e) {
     sides s;
     begin(&s);
@@ -76,12 +57,13 @@ void bench_versus(bench_call *c, bench_model *m, const cli_engine *e) {
         cli_engine other = *e;
         bench_run run[2];
         other.device = c->o.versus;
-        const uint32_t context =
-            test->kind == BENCH_SERVE ? bench_trace_context() : bench_test_context(test);
-        bool ok = bench_run_open(&run[0], &c->o, m, e, test->parallel, context);
-        ok = bench_run_open(&run[1], &c->o, m, &other, test->parallel, context) && ok;
-        run[0].test = run[1].test = *test;
-        if (ok) (void)both(c, run, test);
+        bool ok = bench_run_open(&run[0], &c->o, m, e, test->parallel, test->context);
+        ok = bench_run_open(&run[1], &c->o, m, &other, test->parallel, test->context) && ok;
+        for (int side = 0; side < 2; side++) {
+            run[side].test = *test;
+            bench_call_watch(c, &run[side]);
+        }
+        if (ok) (void)bench_run_test(run, 2, test, c->until);
         for (int side = 0; side < 2; side++)
             take(c, &s, side, bench_row(&run[side], c->record));
         bench_run_close(&run[0]);
