@@ -10,6 +10,8 @@ enum {
     COPIES_BYTES = 192 << 20, /* of rotated operands: several times any last-level cache's share */
     MAX_COPIES = 64
 };
+/* Of a turn through all copies: what computes for so long, reading holds up little. */
+static const double most_flops = 3e10;
 
 struct speed_trial {
     hy_device *device;
@@ -36,7 +38,8 @@ static void count_copies(speed_trial *t) {
     for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++)
         if (rotated(t, i)) bytes += hy_tensor_bytes(&t->c->op.operand[i]);
     const uint64_t wanted = bytes ? hy_div_up(COPIES_BYTES, bytes) : 1;
-    t->copies = (uint32_t)HY_MIN(wanted, MAX_COPIES);
+    const double quick = HY_MAX(2, most_flops / t->c->flops);
+    t->copies = (uint32_t)HY_MIN(HY_MIN((double)wanted, quick), MAX_COPIES);
 }
 
 static hy_status fill(speed_trial *t, uint32_t i) {

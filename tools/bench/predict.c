@@ -11,13 +11,18 @@
 #include "tools/bench/call.h"
 #include "tools/bench/stats.h"
 
-enum { LEAST_ROUNDS = 3, MOST_ROUNDS = 40, ROUND_NS = 25000000 };
+enum {
+    MOST_ROUNDS = 40,
+    ROUND_NS = 25000000,
+    BUDGET_NS = 2000000000, /* for all ops: each has its share of the test's time */
+    LEAST_NS = 150000000
+};
 
 /* One op on its way through the cases of speed.h. */
 typedef struct trial {
     const bench_limit *l;
     const limit_cost *cost;
-    int rounds;
+    uint64_t budget;
     double excess; /* seconds that a run takes beyond its limit; 0: not measured */
 } trial;
 
@@ -37,16 +42,18 @@ static hy_status measure(void *user, const speed_case *c) {
     HY_TRY(speed_trial_new(device, c, &kernels[k], &run));
     double before = bench_limit_cost_now(t->l, t->cost);
     hy_status status = HY_OK;
-    for (int i = 0; i < t->rounds && status == HY_OK; i++) {
+    const uint64_t until = cli_now_ns() + t->budget;
+    int rounds = 0;
+    do {
         status = speed_trial_run(run, ROUND_NS, &seconds);
         if (status != HY_OK) break;
         const double after = bench_limit_cost_now(t->l, t->cost);
-        excess[i] = seconds - (before + after) / 2 / t->cost->runs;
+        excess[rounds++] = seconds - (before + after) / 2 / t->cost->runs;
         before = after;
         status = probe_status(t->l->probe[0]);
-    }
+    } while (status == HY_OK && rounds < MOST_ROUNDS && cli_now_ns() < until);
     speed_trial_free(run);
-    if (status == HY_OK) t->excess = stats_median(excess, (size_t)t->rounds, scratch);
+    if (status == HY_OK) t->excess = stats_median(excess, (size_t)rounds, scratch);
     return status;
 }
 
@@ -72,14 +79,14 @@ static bool alike(const limit_cost *a, const limit_cost *b) {
 }
 
 /* The more of the test's time an op takes, the more rounds: on a machine that is not quiet a round scatters by 10 %. */
-static int rounds_for(const bench_limit *l, uint32_t at) {
+static uint64_t budget_for(const bench_limit *l, uint32_t at) {
     double all = 0, alikes = 0;
     for (uint32_t i = 0; i < l->costs; i++) {
         const double seconds = bench_limit_cost_seconds(l, &l->cost[i]);
         all += seconds;
         if (alike(&l->cost[i], &l->cost[at])) alikes += seconds;
     }
-    return HY_MAX(LEAST_ROUNDS, (int)(MOST_ROUNDS * alikes / all));
+    return HY_MAX(LEAST_NS, (uint64_t)(BUDGET_NS * alikes / all));
 }
 
 /* excess[at] of l->cost[at], from those measured before where it is no new one; 0 for what is small. */
@@ -93,7 +100,7 @@ static bool find_excess(const bench_limit *l, uint32_t at, double *excess) {
             excess[at] = excess[i];
             return true;
         }
-    t.rounds = rounds_for(l, at);
+    t.budget = budget_for(l, at);
     if (speed_cases(t.cost->op.op, t.cost->op.type, shape, measure, &t) != HY_OK) return false;
     excess[at] = t.excess;
     return true;

@@ -11,7 +11,7 @@
 #include "tools/bench/limit.h"
 
 /* Seconds of one repetition of the test that `l` holds the costs of, on its one device; 0 when they cannot be told:
- * several devices, no peaks, no memory for the largest operand. Takes 2 to 3 s. */
+ * several devices, no peaks, no memory for the largest operand. Takes a few seconds. */
 double bench_predict_seconds(const bench_limit *l);
 
 #endif
