@@ -219,6 +219,11 @@ class Turns(Bench):
         for row in done.json:
             self.assertEqual((row['repetitions'], len(row['samples_ns'])), (3, 3))
             self.assertAlmostEqual(sum(row['samples_ts']) / 3 / row['avg_ts'], 1, places=5)
+            limit = row['roofline']
+            self.assertAlmostEqual(limit['percent'] / 100 * limit['limit_ts'] / row['median_ts'], 1, places=5)
+            self.assertAlmostEqual(row['gbps'] * 1e9 / row['bytes_per_token']['total'] / row['median_ts'], 1, places=5)
+            self.assertEqual(row['cv'] > 0.03, 'noisy' in row['flags'], row['flags'])
+            self.assertEqual(len(set(row['flags'])), len(row['flags']))
         self.assertRegex(done.err.decode(), 'B / A')
 
     def test_bad_binaries(self):

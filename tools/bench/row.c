@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "tools/bench/rows.h"
 #include "tools/bench/stats.h"
 
@@ -118,7 +119,7 @@ static double tokens_of(const source *s) {
     return (double)s->test->parallel * (s->test->prompt + s->test->gen);
 }
 
-void bench_row_summarize(json_t *row) {
+static void summarize(json_t *row) {
     size_t n, m;
     double *ns = row_samples(row, "samples_ns", &n), *ts = row_samples(row, "samples_ts", &m);
     double *scratch = malloc((n + 1) * sizeof *scratch);
@@ -139,6 +140,56 @@ void bench_row_summarize(json_t *row) {
     free(scratch);
 }
 
+/* What follows from the median speed, from the plan and from the limit. */
+static void set_rates(json_t *row) {
+    const double rate = row_number(row, "median_ts");
+    json_t *roofline = row_get(row, "roofline");
+    row_set(row, "gbps", number(row_number(row, "bytes_per_token.total") * rate * 1e-9));
+    row_set(row, "gflops", number(row_number(row, "flops_per_token") * rate * 1e-9));
+    if (roofline)
+        row_set(roofline, "percent", number(100 * rate / row_number(roofline, "limit_ts")));
+}
+
+static void add_flag(json_t *row, const char *name) {
+    json_t *flags = json_object_get(row, "flags");
+    for (size_t i = 0; i < json_array_size(flags); i++)
+        if (strcmp(json_string_value(json_array_get(flags, i)), name) == 0) return;
+    json_array_append_new(flags, json_string(name));
+}
+
+static void flag_noise(json_t *row) {
+    if (row_number(row, "cv") > 0.03) add_flag(row, "noisy");
+}
+
+static bool is_ok(const json_t *row) {
+    const char *status = json_string_value(json_object_get(row, "status"));
+    return status && strcmp(status, "ok") == 0;
+}
+
+void bench_row_merge(json_t *row, const json_t *more) {
+    static const char *const samples[] = {"samples_ns", "samples_ts", "samples_itl_ms"};
+    const double n = row_number(row, "repetitions"), m = row_number(more, "repetitions");
+    json_t *roofline = row_get(row, "roofline");
+    const json_t *flags = json_object_get(more, "flags");
+    if (!is_ok(row)) return; /* what failed once is no result */
+    if (!is_ok(more)) {
+        json_object_update(row, (json_t *)(uintptr_t)more);
+        return;
+    }
+    for (size_t k = 0; k < HY_COUNT_OF(samples); k++)
+        json_array_extend(json_object_get(row, samples[k]), json_object_get(more, samples[k]));
+    for (size_t i = 0; i < json_array_size(flags); i++)
+        add_flag(row, json_string_value(json_array_get(flags, i)));
+    if (roofline) {
+        const double first = row_number(roofline, "limit_ts"),
+                     other = row_number(more, "roofline.limit_ts");
+        row_set(roofline, "limit_ts", number((n * first + m * other) / (n + m)));
+    }
+    summarize(row);
+    set_rates(row);
+    flag_noise(row);
+}
+
 static void put_speed(source *s) {
     json_t *ns = json_array(), *ts = json_array();
     for (uint32_t i = 0; measured(s) && i < s->run->seconds.count; i++) {
@@ -148,7 +199,7 @@ static void put_speed(source *s) {
     }
     put(s, "samples_ns", ns);
     put(s, "samples_ts", ts);
-    bench_row_summarize(s->row);
+    summarize(s->row);
 }
 
 static json_t *percentiles(const series *s) {
@@ -175,14 +226,9 @@ static void put_latency(source *s) {
     put(s, "samples_itl_ms", picked(any ? &s->run->itl : NULL));
 }
 
-/* Of a repetition, at the median speed. */
-static double median_seconds(const source *s) {
-    return measured(s) ? tokens_of(s) / row_number(s->row, "median_ts") : 0;
-}
-
 static void put_plan(source *s) {
     const limit_cost c = s->run ? bench_limit_total(&s->run->limit) : (limit_cost){.device = 0};
-    const double tokens = tokens_of(s), seconds = median_seconds(s);
+    const double tokens = tokens_of(s);
     const double bytes = c.weights + c.kv + c.activations;
     const bool known = bytes > 0 && tokens > 0;
     put(s, "bytes_per_token",
@@ -191,8 +237,6 @@ static void put_plan(source *s) {
                         "activations", c.activations / tokens, "total", bytes / tokens)
             : json_pack("{s:n, s:n, s:n, s:n}", "weights", "kv", "activations", "total"));
     put(s, "flops_per_token", known ? number(c.flops / tokens) : json_null());
-    put(s, "gbps", known && seconds > 0 ? number(bytes / seconds * 1e-9) : json_null());
-    put(s, "gflops", known && seconds > 0 ? number(c.flops / seconds * 1e-9) : json_null());
 }
 
 static void put_roofline(source *s) {
@@ -214,8 +258,6 @@ static void put_roofline(source *s) {
         json_object_set_new(o, names[k], positive(bench_limit_peak(l, 0, (hy_peak)k) * 1e-9));
     json_object_set_new(o, "bound", json_string(probe_name(bound)));
     json_object_set_new(o, "limit_ts", number(tokens_of(s) / limit));
-    json_object_set_new(o, "percent",
-                        measured(s) ? number(100 * limit / median_seconds(s)) : json_null());
     put(s, "roofline", o);
 }
 
@@ -274,21 +316,16 @@ static void put_check(source *s) {
 }
 
 static void put_flags(source *s) {
-    json_t *flags = json_array();
     const bench_run *r = s->run;
-    if (measured(s)) {
-        const series *read = &r->limit.pass[0][HY_PEAK_READ];
-        if (json_number_value(json_object_get(s->row, "cv")) > 0.03)
-            json_array_append_new(flags, json_string("noisy"));
-        if (r->share.others > 0.02 || r->share.stolen > 0.02)
-            json_array_append_new(flags, json_string("busy"));
-        if (read->count >= 4 && series_percentile(read, 90) > 1.1 * series_percentile(read, 10))
-            json_array_append_new(flags, json_string("drift"));
-        if (r->seconds.count < s->o->repeats) json_array_append_new(flags, json_string("cut"));
-        if (!s->o->no_verify && !r->check.done)
-            json_array_append_new(flags, json_string("unverified"));
-    }
-    put(s, "flags", flags);
+    put(s, "flags", json_array());
+    if (!measured(s)) return;
+    const series *read = &r->limit.pass[0][HY_PEAK_READ];
+    flag_noise(s->row);
+    if (r->share.others > 0.02 || r->share.stolen > 0.02) add_flag(s->row, "busy");
+    if (read->count >= 4 && series_percentile(read, 90) > 1.1 * series_percentile(read, 10))
+        add_flag(s->row, "drift");
+    if (r->seconds.count < s->o->repeats) add_flag(s->row, "cut");
+    if (!s->o->no_verify && !r->check.done) add_flag(s->row, "unverified");
 }
 
 static void put_cost(source *s) {
@@ -390,6 +427,7 @@ static json_t *make(source *s) {
     put_latency(s);
     put_plan(s);
     put_roofline(s);
+    set_rates(s->row);
     put_memory(s);
     put_energy(s);
     put_check(s);

@@ -18,7 +18,7 @@ json_t *bench_row_without(const bench_options *o, bench_model *m, const cli_engi
                           const bench_test *test, const json_t *record, const char *status,
                           const char *reason);
 
-/* Means, medians and spread anew from samples_ns and samples_ts. */
-void bench_row_summarize(json_t *row);
+/* Takes the repetitions of another run of the same test into a row: samples, flags, the limit. */
+void bench_row_merge(json_t *row, const json_t *more);
 
 #endif

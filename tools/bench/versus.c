@@ -128,16 +128,9 @@ static json_t *child_rows(const char *path, char **list) {
 
 /* The samples of `from` behind those of `into`. */
 static bool add_samples(json_t *into, const json_t *from) {
-    static const char *const names[] = {"samples_ns", "samples_ts", "samples_itl_ms"};
     if (json_array_size(into) != json_array_size(from)) return false;
-    for (size_t i = 0; i < json_array_size(into); i++) {
-        json_t *row = json_array_get(into, i), *more = json_array_get(from, i);
-        if (strcmp(json_string_value(json_object_get(more, "status")), "ok") != 0)
-            json_object_update(row, more); /* what failed once is no result */
-        for (int k = 0; k < 3; k++)
-            json_array_extend(json_object_get(row, names[k]), json_object_get(more, names[k]));
-        bench_row_summarize(row);
-    }
+    for (size_t i = 0; i < json_array_size(into); i++)
+        bench_row_merge(json_array_get(into, i), json_array_get(from, i));
     return true;
 }
 
