@@ -67,6 +67,8 @@ static bool shape_of(const limit_cost *c, char *out, size_t capacity) {
         snprintf(out, capacity, "%u,%u,%u,%u,%u", n[0], n[1], n[2], n[3], op->tokens);
     else if (strcmp(op->op, "attention") == 0 && c->sequences == 1)
         snprintf(out, capacity, "%u,%u,%u,%u,%u", n[0], n[1], n[2], n[3], op->tokens);
+    else if (strcmp(op->op, "rms_norm") == 0)
+        snprintf(out, capacity, "%u,%u", n[0], op->tokens);
     else
         return false;
     return true;
@@ -74,7 +76,8 @@ static bool shape_of(const limit_cost *c, char *out, size_t capacity) {
 
 static bool alike(const limit_cost *a, const limit_cost *b) {
     return strcmp(a->op.kernel, b->op.kernel) == 0 && a->op.tokens == b->op.tokens &&
-           a->sequences == b->sequences && strcmp(a->op.type, b->op.type) == 0 &&
+           a->sequences == b->sequences &&
+           (a->op.type == b->op.type || strcmp(a->op.type, b->op.type) == 0) &&
            memcmp(a->op.extent, b->op.extent, sizeof a->op.extent) == 0;
 }
 

@@ -1,10 +1,10 @@
 /* tools/bench/predict.h: how long a test should take, from kernels measured one by one on this machine: no model is
  * loaded, so it may be far too large for it.
  *
- * Every distinct product and attention of the plan runs alone for a moment, by the plan's own kernel at its own shape,
- * on copies that no cache holds, between passes of the peaks: that tells what it takes beyond its limit. The prediction
- * is the sum over the plan of each op's limit, by the peaks of the test, and that excess; what is small counts at its
- * limit. */
+ * Every distinct product, attention and norm of the plan runs alone for a moment, by the plan's own kernel at its own
+ * shape, on copies that no cache holds, between passes of the peaks: that tells what it takes beyond its limit. The
+ * prediction is the sum over the plan of each op's limit, by the peaks of the test, and that excess; what is smaller
+ * counts at its limit. */
 #ifndef HY_TOOLS_BENCH_PREDICT_H
 #define HY_TOOLS_BENCH_PREDICT_H
 
