@@ -82,18 +82,17 @@ static bool alike(const limit_cost *a, const limit_cost *b) {
 }
 
 /* The more of the test's time an op takes, the more rounds: on a machine that is not quiet a round scatters by 10 %. */
-static uint64_t budget_for(const bench_limit *l, uint32_t at) {
+static uint64_t budget_for(const bench_limit *l, uint32_t at, const double *limit) {
     double all = 0, alikes = 0;
     for (uint32_t i = 0; i < l->costs; i++) {
-        const double seconds = bench_limit_cost_seconds(l, &l->cost[i]);
-        all += seconds;
-        if (alike(&l->cost[i], &l->cost[at])) alikes += seconds;
+        all += limit[i];
+        if (alike(&l->cost[i], &l->cost[at])) alikes += limit[i];
     }
     return HY_MAX(LEAST_NS, (uint64_t)(BUDGET_NS * alikes / all));
 }
 
 /* excess[at] of l->cost[at], from those measured before where it is no new one; 0 for what is small. */
-static bool find_excess(const bench_limit *l, uint32_t at, double *excess) {
+static bool find_excess(const bench_limit *l, uint32_t at, const double *limit, double *excess) {
     char shape[96];
     trial t = {.l = l, .cost = &l->cost[at], .excess = 0};
     excess[at] = 0;
@@ -103,20 +102,23 @@ static bool find_excess(const bench_limit *l, uint32_t at, double *excess) {
             excess[at] = excess[i];
             return true;
         }
-    t.budget = budget_for(l, at);
+    t.budget = budget_for(l, at, limit);
     if (speed_cases(t.cost->op.op, t.cost->op.type, shape, measure, &t) != HY_OK) return false;
     excess[at] = t.excess;
     return true;
 }
 
 double bench_predict_seconds(const bench_limit *l) {
-    double *excess = calloc(l->costs + 1, sizeof *excess), sum = 0;
-    bool ok = excess && l->devices == 1 && l->probe[0] && l->costs > 0;
+    double *limit = calloc(2 * (size_t)l->costs + 1, sizeof *limit), sum = 0;
+    double *excess = limit ? limit + l->costs : NULL; /* seconds of all runs, and of one */
+    bool ok = limit && l->devices == 1 && l->probe[0] && l->costs > 0;
+    for (uint32_t i = 0; i < l->costs && ok; i++)
+        limit[i] = bench_limit_cost_seconds(l, &l->cost[i]);
     for (uint32_t i = 0; i < l->costs && ok; i++) {
-        ok = !bench_stopped() && find_excess(l, i, excess);
-        sum += bench_limit_cost_seconds(l, &l->cost[i]) + l->cost[i].runs * excess[i];
+        ok = !bench_stopped() && find_excess(l, i, limit, excess);
+        sum += limit[i] + l->cost[i].runs * excess[i];
     }
-    free(excess);
+    free(limit);
     return ok ? sum : 0;
 }
 
