@@ -151,19 +151,12 @@ static void set_rates(json_t *row) {
 }
 
 static void add_flag(json_t *row, const char *name) {
-    json_t *flags = json_object_get(row, "flags");
-    for (size_t i = 0; i < json_array_size(flags); i++)
-        if (strcmp(json_string_value(json_array_get(flags, i)), name) == 0) return;
-    json_array_append_new(flags, json_string(name));
+    if (!row_has(row, "flags", name))
+        json_array_append_new(json_object_get(row, "flags"), json_string(name));
 }
 
 static void flag_noise(json_t *row) {
     if (row_number(row, "cv") > 0.03) add_flag(row, "noisy");
-}
-
-static bool is_ok(const json_t *row) {
-    const char *status = json_string_value(json_object_get(row, "status"));
-    return status && strcmp(status, "ok") == 0;
 }
 
 void bench_row_merge(json_t *row, const json_t *more) {
@@ -171,8 +164,8 @@ void bench_row_merge(json_t *row, const json_t *more) {
     const double n = row_number(row, "repetitions"), m = row_number(more, "repetitions");
     json_t *roofline = row_get(row, "roofline");
     const json_t *flags = json_object_get(more, "flags");
-    if (!is_ok(row)) return; /* what failed once is no result */
-    if (!is_ok(more)) {
+    if (!row_may_show_speed(row)) return; /* what failed once is no result */
+    if (!row_may_show_speed(more)) {
         json_object_update(row, (json_t *)(uintptr_t)more);
         return;
     }
