@@ -229,6 +229,9 @@ class Turns(Bench):
     def test_bad_binaries(self):
         self.refused('bench', *QUICK, '--vs-binary', 'nowhere', match=('nowhere', 'no such file'))
         self.refused('bench', *QUICK, '--vs-binary', '/bin/true', match=('/bin/true', 'no rows'))
+        odd = self.write('odd', '#!/bin/sh\necho "[{}]"\n')
+        os.chmod(self.path('odd'), 0o755)
+        self.refused('bench', *QUICK, '-p', 8, '-n', 0, '--vs-binary', odd, match=('odd', 'no rows'))
         self.refused('bench', *QUICK, '--vs', 'ref', '--vs-binary', 'x', match='one of', code=2)
 
 

@@ -10,6 +10,7 @@
 #include "tools/bench/call.h"
 #include "tools/bench/compare.h"
 #include "tools/bench/import.h"
+#include "tools/bench/rows.h"
 
 extern char **environ;
 
@@ -95,6 +96,16 @@ static char **words(const bench_call *c, const char *path, bool first) {
     return list;
 }
 
+/* At least one, and all with a status: other JSON is no result of ours. */
+static bool are_rows(const json_t *rows) {
+    size_t i;
+    const json_t *row;
+    json_array_foreach(rows, i, row) {
+        if (!row_text(row, "status")) return false;
+    }
+    return json_array_size(rows) > 0;
+}
+
 /* Runs one binary and reads its rows; NULL after an error line. */
 static json_t *child_rows(const char *path, char **list) {
     int fd[2], status = 0;
@@ -118,10 +129,10 @@ static json_t *child_rows(const char *path, char **list) {
     else
         while (waitpid(child, &status, 0) < 0 && errno == EINTR)
             ;
-    if (!error && (!json_is_array(rows) || json_array_size(rows) == 0) && !bench_stopped())
+    if (!error && !are_rows(rows) && !bench_stopped())
         cli_fail("bench", 1, "%s bench -o json printed no rows%s%s", path, *at.text ? ": " : "",
                  at.text);
-    if (json_is_array(rows) && json_array_size(rows) > 0) return rows;
+    if (are_rows(rows)) return rows;
     json_decref(rows);
     return NULL;
 }
