@@ -5,7 +5,7 @@
  * for phase 0, 1, 2 every call of the wave, with one pool barrier after each phase that any call has.
  * Kernels split their own work by (worker, workers), or by the call's shared chunk counter.
  *
- * One table of variants, filled upward: generic C, then AVX2, then AVX-512; or NEON with sdot, smmla, SVE. A kernel file is compiled once
+ * One table of variants, filled upward: generic C, then AVX2, AVX-512, AMX; or NEON with sdot, smmla, SVE. A kernel file is compiled once
  * per ISA with that ISA's flags; everything it exports carries the ISA in its name. */
 #ifndef HY_CPU_H
 #define HY_CPU_H
@@ -25,6 +25,7 @@ typedef enum cpu_isa {
     CPU_I8MM = 16,   /* NEON with smmla */
     CPU_SVE256 = 32, /* vectors of exactly 256 bits, with smmla */
     CPU_SVE512 = 64, /* of exactly 512 bits */
+    CPU_AMX = 128    /* tile registers, of int8 and bf16 */
 } cpu_isa;
 
 typedef struct cpu_device {

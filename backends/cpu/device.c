@@ -96,9 +96,9 @@ static void describe(hy_device_info *info, uint32_t isa, uint32_t cores) {
              isa & CPU_DOTPROD ? "yes" : "no", isa & CPU_I8MM ? "yes" : "no",
              isa & CPU_SVE256 ? "yes" : "no", isa & CPU_SVE512 ? "yes" : "no");
 #else
-    snprintf(info->detail, sizeof info->detail, "AVX2 %s, AVX-512 VNNI %s, AVX-512 BF16 %s",
+    snprintf(info->detail, sizeof info->detail, "AVX2 %s, AVX-512 VNNI %s, AVX-512 BF16 %s, AMX %s",
              isa & CPU_AVX2 ? "yes" : "no", isa & CPU_AVX512 ? "yes" : "no",
-             isa & CPU_AVX512_BF16 ? "yes" : "no");
+             isa & CPU_AVX512_BF16 ? "yes" : "no", isa & CPU_AMX ? "yes" : "no");
 #endif
     const memory m = find_memory();
     info->memory_total = m.total;

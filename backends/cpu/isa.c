@@ -3,6 +3,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -24,6 +28,7 @@ static const isa_level levels[] = {
     {"avx2", "avx2", CPU_AVX2},
     {"avx512", "avx512-vnni", CPU_AVX512},
     {"avx512-bf16", "avx512-bf16", CPU_AVX512_BF16},
+    {"amx", "amx", CPU_AMX},
 #elif defined(__aarch64__)
     {"generic", "arm64", CPU_GENERIC}, {"dotprod", "dotprod", CPU_DOTPROD},
     {"i8mm", "i8mm", CPU_I8MM},        {"sve256", "sve256", CPU_SVE256},
@@ -40,6 +45,19 @@ enum { LEVELS = sizeof levels / sizeof levels[0] };
 static bool has_f16c(void) {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+/* Tile registers are large, so Linux wants to be asked before a process uses them; the answer is for all threads. */
+static bool has_amx(void) {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    enum { BF16 = 1 << 22, TILE = 1 << 24, INT8 = 1 << 25, ALL = BF16 | TILE | INT8 };
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & ALL) == ALL &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
 }
 #endif
 
@@ -71,6 +89,7 @@ uint32_t cpu_isa_detect(void) {
         __builtin_cpu_supports("avx512vnni"))
         isa |= CPU_AVX512;
     if ((isa & CPU_AVX512) && __builtin_cpu_supports("avx512bf16")) isa |= CPU_AVX512_BF16;
+    if ((isa & CPU_AVX512_BF16) && has_amx()) isa |= CPU_AMX;
 #elif defined(__aarch64__) && defined(__linux__)
     const unsigned long features = getauxval(AT_HWCAP), more = getauxval(AT_HWCAP2);
     if (features & HWCAP_ASIMDDP) isa |= CPU_DOTPROD;

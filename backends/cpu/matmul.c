@@ -242,6 +242,11 @@ static float cost_avx512(const hy_op *op) {
 static float cost_avx512_small(const hy_op *op) {
     return cost(op, 280e3f);
 }
+/* Few rows are AVX-512's. */
+static float cost_amx(const hy_op *op) {
+    const hy_tensor *x = &op->operand[op->kind == HY_OP_MATMUL ? HY_MATMUL_x : HY_GROUPED_MATMUL_x];
+    return x->dim[0] <= cpu_mm_amx.few ? cost_avx512(op) : cost(op, 450e3f) + BARRIER_US;
+}
 static float cost_dot(const hy_op *op) {
     return cost_at(op, 190e3f) + BARRIER_US;
 }
@@ -290,10 +295,11 @@ static bool accepts_embed(const hy_op *op) {
     return op->operand[HY_EMBED_table].constant;
 }
 
-#define MM_WEIGHT_DTYPES(X)                                                                        \
+#define MM_FLOAT_DTYPES(X)                                                                         \
     X(F32, f32, 0)                                                                                 \
     X(F16, f16, 0)                                                                                 \
-    X(BF16, bf16, 0)                                                                               \
+    X(BF16, bf16, 0)
+#define MM_BLOCK_DTYPES(X)                                                                         \
     X(Q8_0, q8_0, HY_KERNEL_ROUNDS)                                                                \
     X(Q4_0, q4_0, HY_KERNEL_ROUNDS)                                                                \
     X(Q4_1, q4_1, HY_KERNEL_ROUNDS)                                                                \
@@ -307,6 +313,7 @@ static bool accepts_embed(const hy_op *op) {
     X(IQ4_NL, iq4_nl, HY_KERNEL_ROUNDS)                                                            \
     X(IQ4_XS, iq4_xs, HY_KERNEL_ROUNDS)                                                            \
     X(MXFP4, mxfp4, HY_KERNEL_ROUNDS)
+#define MM_WEIGHT_DTYPES(X) MM_FLOAT_DTYPES(X) MM_BLOCK_DTYPES(X)
 
 #define ACCEPTS(NAME, text, rounds)                                                                \
     static bool accepts_##text(const hy_op *op) {                                                  \
@@ -340,6 +347,8 @@ static bool accepts_small_dot(const hy_op *op) {
      .flags = FLAGS | (rounds), ORDERED(1),                                                        \
      .accepts = accepts_small_##text, .phase = {run_small}, .workspace = small_workspace,          \
      .cost = cost_##isa_name##_small, PANEL_CONSTANTS},                                            \
+    TILE_ROWS(text, isa_name, NEEDS, INDEX, rounds)
+#define TILE_ROWS(text, isa_name, NEEDS, INDEX, rounds)                                            \
     {.name = "cpu.matmul." #text "." #isa_name, COMMON(MATMUL, NEEDS, INDEX, 16),                  \
      .flags = FLAGS | (rounds), ORDERED(1),                                                        \
      .accepts = accepts_##text, .phase = {fill_tiles, run_tiles}, .workspace = tiles_workspace,    \
@@ -364,6 +373,7 @@ static bool accepts_small_dot(const hy_op *op) {
 #define GENERIC(NAME, text, rounds) MATMUL_ROWS(text, generic, CPU_GENERIC, 0, rounds)
 #define AVX2(NAME, text, rounds) MATMUL_ROWS(text, avx2, CPU_AVX2, 1, rounds)
 #define AVX512(NAME, text, rounds) MATMUL_ROWS(text, avx512, CPU_AVX512, 2, rounds)
+#define AMX(NAME, text, rounds) TILE_ROWS(text, amx, CPU_AMX, 3, rounds)
 #define DOTPROD(NAME, text, rounds) MATMUL_ROWS(text, dotprod, CPU_DOTPROD, 1, rounds)
 #define I8MM(NAME, text, rounds) MATMUL_ROWS(text, i8mm, CPU_I8MM, 2, rounds)
 #define SVE256(NAME, text, rounds) MATMUL_ROWS(text, sve256, CPU_SVE256, 3, rounds)
@@ -387,6 +397,7 @@ static bool accepts_small_dot(const hy_op *op) {
 const cpu_variant cpu_matmul_variants[] = {
 #if defined(__x86_64__)
     BF16_DOT
+    MM_BLOCK_DTYPES(AMX)
     MM_WEIGHT_DTYPES(AVX512)
     BOTH_ROWS(avx512, CPU_AVX512, 2)
     MM_WEIGHT_DTYPES(AVX2)

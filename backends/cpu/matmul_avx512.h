@@ -111,8 +111,9 @@ CPU_INLINE void add_sums(const int minima, const int n, const int first, const i
 
 /* ---- few columns: unpacked on the way ---- */
 
-/* Memory goes on while several columns are multiplied, further ahead than hardware looks. */
-enum { MM_AHEAD_BYTES = 3072, MM_ASKING = 4 /* columns */ };
+/* Memory goes on while columns are multiplied, further ahead than hardware looks; that of Intel's servers, whose
+ * memory is far away, does not look far enough for one column either. */
+enum { MM_AHEAD_BYTES = 4096 };
 CPU_INLINE void ask_for(const uint8_t *panel, int bytes) {
     MM_UNROLL for (int i = 0; i < bytes; i += 64)
         __builtin_prefetch(panel + MM_AHEAD_BYTES + i, 0, 3);
@@ -229,7 +230,7 @@ CPU_INLINE void half_dots(mm_format f, const int n, const uint8_t *sub, const ui
 /* q2_k, q3_k: isum of 32 k. Few columns multiply sums with scales, many have weights multiplied. */
 CPU_INLINE void scaled_dots(mm_format f, const int n, const uint8_t *panel, const uint8_t *sub,
                             const uint8_t *x, __m512i words, int s, __m512i *isum) {
-    if (n < MM_ASKING) {
+    if (n < 4) {
         __m512i dot[2][MM_NARROW];
         const __m512i low = half_scales(f, panel, words, s, 0),
                       high = half_scales(f, panel, words, s, 1);
@@ -275,7 +276,7 @@ CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, cons
     __m512i words = _mm512_setzero_si512();
     MM_UNROLL for (int s = 0; s < 8; s++, x += step, sub += f.sub) {
         MM_FORGET();
-        if (n >= MM_ASKING) ask_for(sub, f.sub);
+        ask_for(sub, f.sub);
         if (f.dtype == HY_DTYPE_Q6_K) {
             halves_block(f, n, panel, sub, x, d, s, acc);
             continue;
@@ -305,7 +306,7 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *
         }
         if (f.subs == 1) {
             const __m512 a = single_scale(f, panel);
-            if (n >= MM_ASKING) ask_for(panel, f.header + f.sub);
+            ask_for(panel, f.header + f.sub);
             sub_block(f, n, sub, tile, a, f.minima ? single_scale(f, panel + 32) : a, acc);
             continue;
         }
@@ -313,7 +314,7 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *
         block_scales(f, panel, &scales);
         for (int s = 0; s < f.subs; s++) {
             MM_FORGET();
-            if (n >= MM_ASKING) ask_for(sub + s * f.sub, f.sub);
+            ask_for(sub + s * f.sub, f.sub);
             sub_block(f, n, sub + s * f.sub, tile + (uint64_t)s * step, _mm512_load_ps(scales.a[s]),
                       f.minima ? _mm512_load_ps(scales.b[s]) : _mm512_setzero_ps(), acc);
         }

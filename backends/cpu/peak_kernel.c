@@ -112,7 +112,26 @@ enum { PRODUCTS = 2 };
 enum { PRODUCTS = 1 };
 #endif
 
-#ifdef SPLAT_I
+#if defined(__AMX_TILE__)
+#include "backends/cpu/amx.h"
+/* Four sums of 16 x 16, of one pair of full registers; of bytes, or half as many halves. */
+#define TILE_PEAK(name, DOT, K)                                                                    \
+    static uint64_t name(uint32_t rounds) {                                                        \
+        static const amx_config config = {                                                         \
+            .palette = 1, .bytes = {64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16}};    \
+        _tile_loadconfig(&config); /* all are zero then */                                         \
+        for (uint32_t r = 0; r < rounds; r++) {                                                    \
+            DOT(0, 4, 5);                                                                          \
+            DOT(1, 4, 5);                                                                          \
+            DOT(2, 4, 5);                                                                          \
+            DOT(3, 4, 5);                                                                          \
+        }                                                                                          \
+        _tile_release();                                                                           \
+        return (uint64_t)rounds * 4 * 16 * 16 * (K)*2;                                             \
+    }
+TILE_PEAK(peak_int8, _tile_dpbusd, 64)
+TILE_PEAK(peak_bf16, _tile_dpbf16ps, 32)
+#elif defined(SPLAT_I)
 static uint64_t peak_int8(uint32_t rounds) {
     lanes_i sum[CHAINS], x = SPLAT_I(3), y = SPLAT_I(5);
     UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = SPLAT_I((char)i);
@@ -129,7 +148,8 @@ static uint64_t peak_int8(uint32_t rounds) {
 #define peak_int8 NULL
 #endif
 
-#if defined(__AVX512BF16__)
+#if defined(__AMX_TILE__)
+#elif defined(__AVX512BF16__)
 static uint64_t peak_bf16(uint32_t rounds) {
     __m512 sum[CHAINS];
     __m512bh x = (__m512bh)_mm512_set1_epi32(0x3f003f00), y = x;

@@ -29,6 +29,7 @@ static const level levels[] = {
 #if defined(__x86_64__)
     {"avx2", CPU_AVX2},
     {"avx512", CPU_AVX2 | CPU_AVX512},
+    {"amx", CPU_AMX},
 #elif defined(__aarch64__)
     {"dotprod", CPU_DOTPROD},
     {"i8mm", CPU_DOTPROD | CPU_I8MM},

@@ -225,6 +225,7 @@ static const char *const isas[] = {
     "avx2",
     "avx512",
     "avx512-bf16",
+    "amx",
 #elif defined(__aarch64__)
     "generic", "dotprod", "i8mm", "sve256", "sve512",
 #else
