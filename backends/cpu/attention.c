@@ -4,10 +4,20 @@
 
 #define FLAGS (HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_INVARIANT)
 
-static uint64_t workspace(const hy_op *op, uint32_t workers) {
-    const att_shape shape = att_shape_of(op, workers);
+static uint64_t workspace_of(const hy_op *op, uint32_t workers, uint32_t rows) {
+    const att_shape shape = att_shape_of(op, workers, rows);
     return (shape.scratch * workers + shape.partials) * sizeof(float);
 }
+
+static uint64_t workspace(const hy_op *op, uint32_t workers) {
+    return workspace_of(op, workers, ATT_ROWS);
+}
+
+#if defined(__x86_64__)
+static uint64_t workspace_amx(const hy_op *op, uint32_t workers) {
+    return workspace_of(op, workers, ATT_AMX_ROWS);
+}
+#endif
 
 #define KEYS(name, NAME)                                                                           \
     static bool keys_##name(const hy_op *op) {                                                     \
@@ -29,8 +39,22 @@ KEYS(q8_0, Q8_0)
      .phase = {cpu_attention_##isa_name, cpu_attention_join_##isa_name},                           \
      .workspace = workspace},
 
+/* Not HY_KERNEL_INVARIANT: with numerics=invariant all ISAs give the same bits. */
+#define AMX_ROW(type)                                                                              \
+    {.name = "cpu.attention." #type ".amx",                                                        \
+     .kind = HY_OP_ATTENTION,                                                                      \
+     .isa = CPU_AMX,                                                                               \
+     .flags = HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_ROUNDS,                   \
+     .rounded = HY_DTYPE_BF16,                                                                     \
+     .in_place = 1u << HY_ATTENTION_q,                                                             \
+     .accuracy = 32768,                                                                            \
+     .accepts = keys_##type,                                                                       \
+     .phase = {cpu_attention_amx, cpu_attention_join_amx},                                         \
+     .workspace = workspace_amx},
+
 #if defined(__x86_64__)
 #define ROWS(type)                                                                                 \
+    AMX_ROW(type)                                                                                  \
     ROW(type, CPU_AVX2 | CPU_AVX512, avx512)                                                       \
     ROW(type, CPU_AVX2, avx2)                                                                      \
     ROW(type, CPU_GENERIC, generic)

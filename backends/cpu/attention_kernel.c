@@ -16,6 +16,12 @@ enum { SHARE = 4 };
 #else
 enum { SHARE = 1 };
 #endif
+/* Of one work item at most. */
+#if defined(__AMX_BF16__)
+enum { ROWS = ATT_AMX_ROWS };
+#else
+enum { ROWS = ATT_ROWS };
+#endif
 /* Keys scored for all rows before the next: these stay in the first-level cache. */
 enum { PART = 16 };
 
@@ -39,7 +45,7 @@ typedef struct range {
     uint32_t begin, end;
 } range;
 
-/* This worker's memory, [ATT_ROWS, ...] each, and what does not change during the call. */
+/* This worker's memory, [ROWS, ...] each, and what does not change during the call. */
 typedef struct state {
     const cpu_call *call;
     att_shape shape;
@@ -52,17 +58,17 @@ typedef struct state {
 } state;
 
 static state state_of(const cpu_call *call, uint32_t worker, uint32_t workers) {
-    state st = {.call = call, .shape = att_shape_of(&call->op, workers)};
+    state st = {.call = call, .shape = att_shape_of(&call->op, workers, ROWS)};
     const att_shape *s = &st.shape;
     st.q = (float *)call->workspace + s->scratch * worker;
-    st.o = st.q + (size_t)ATT_ROWS * s->dp;
-    st.all = st.o + (size_t)ATT_ROWS * s->cp;
-    st.s = st.all + (size_t)ATT_ROWS * s->cp;
-    st.m = st.s + ATT_ROWS * ATT_TILE;
-    st.l = st.m + ATT_ROWS;
-    st.all_m = st.l + ATT_ROWS;
-    st.all_l = st.all_m + ATT_ROWS;
-    st.tile = st.m + (size_t)ATT_ROWS * 16;
+    st.o = st.q + (size_t)ROWS * s->dp;
+    st.all = st.o + (size_t)ROWS * s->cp;
+    st.s = st.all + (size_t)ROWS * s->cp;
+    st.m = st.s + ROWS * ATT_TILE;
+    st.l = st.m + ROWS;
+    st.all_m = st.l + ROWS;
+    st.all_l = st.all_m + ROWS;
+    st.tile = st.m + (size_t)ROWS * 16;
     st.partials = (float *)call->workspace + s->scratch * workers;
     return st;
 }
@@ -263,72 +269,6 @@ static void dots(const cache_tile *k, const wish *next, range keys, uint32_t col
 
 /* ---- scores of many rows ---- */
 
-#if defined(__AVX512F__)
-/* Keys [r.begin, r.end) of a tile as float32 [key / 16][width][16]: columns follow each other, a vector has 16
- * keys. What stands for other keys of the blocks means nothing. */
-static void turn(const cache_tile *from, range r, uint32_t columns, uint32_t width, float *to) {
-    for (uint32_t j = r.begin & ~15u; j < r.end; j += 16) {
-        for (uint32_t i = 0; i < columns; i += 16) {
-            v16 key[16];
-#pragma GCC unroll 16
-            for (uint32_t x = 0; x < 16; x++) {
-                const uint32_t at = HY_MIN(HY_MAX(j + x, r.begin), r.end - 1);
-                const uint16_t *scales = from->scales ? from->scales + at * from->scale_step : NULL;
-                key[x] = load_kv(from->dtype, from->base + at * from->step, scales, i, columns);
-            }
-            v16_transpose(key);
-#pragma GCC unroll 16
-            for (int x = 0; x < 16; x++)
-                v16_store(to + (size_t)j * width + (i + (uint32_t)x) * 16, key[x]);
-        }
-    }
-}
-
-/* The sums over columns c, c + 8, c + 4, c + 12 of every 16, added up as v16_sum would: of SHARE rows and 16
- * keys. */
-CPU_INLINE void quarter(const float *k, const float *q, uint32_t dp, uint32_t c, v16 *out) {
-    v16 sum[4][SHARE];
-#pragma GCC unroll 16
-    for (int x = 0; x < 4 * SHARE; x++)
-        sum[x / SHARE][x % SHARE] = v16_zero();
-    for (uint32_t i = c; i < dp; i += 16) {
-#pragma GCC unroll 4
-        for (int x = 0; x < 4; x++) {
-            const uint32_t column = i + (uint32_t)(x % 2 * 8 + x / 2 * 4);
-            const v16 key = v16_load(k + (size_t)column * 16);
-#pragma GCC unroll 4
-            for (int r = 0; r < SHARE; r++)
-                sum[x][r] = v16_fma(v16_set(q[(size_t)r * dp + column]), key, sum[x][r]);
-        }
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < SHARE; r++)
-        out[r] = v16_add(v16_add(sum[0][r], sum[1][r]), v16_add(sum[2][r], sum[3][r]));
-}
-
-/* dots() of all rows with turned keys: the same bits. Rows past the last of SHARE are computed too: there is
- * room for ATT_ROWS, a multiple. Values that are needed next are asked for on the way. */
-static void dots_turned(const float *k, range keys, const wish *next, const float *q, uint32_t dp,
-                        uint32_t rows, float *s) {
-    const uint32_t each = (uint32_t)hy_div_up(16, hy_div_up(rows, SHARE)); /* keys to ask for */
-    for (uint32_t j = keys.begin & ~15u; j < keys.end; j += 16, k += (size_t)dp * 16) {
-        for (uint32_t r = 0; r < rows; r += SHARE) {
-            const float *query = q + (size_t)r * dp;
-            v16 a[SHARE], b[SHARE], c[SHARE], d[SHARE];
-            for (uint32_t x = r / SHARE * each; x < HY_MIN((r / SHARE + 1) * each, 16); x++)
-                ask(next, j + x, 0, next->step);
-            quarter(k, query, dp, 0, a);
-            quarter(k, query, dp, 2, b);
-            quarter(k, query, dp, 1, c);
-            quarter(k, query, dp, 3, d);
-            for (int x = 0; x < SHARE; x++)
-                v16_store(s + (size_t)(r + (uint32_t)x) * ATT_TILE + j,
-                          v16_add(v16_add(a[x], b[x]), v16_add(c[x], d[x])));
-        }
-    }
-}
-#endif
-
 /* dots() in parts, for rows that share the keys' way through the caches. */
 static void dots_in_parts(const cache_tile *k, const wish *next, range keys, const state *st,
                           uint32_t rows) {
@@ -338,20 +278,19 @@ static void dots_in_parts(const cache_tile *k, const wish *next, range keys, con
     }
 }
 
-/* The same for more rows than share loads: through a copy of the keys. On AVX-512 it is turned over, so that
- * sums over lanes need no shuffles. */
+/* The same for more rows than share loads: through a copy of the keys. */
+#if defined(__AMX_BF16__)
+#include "backends/cpu/attention_amx.h"
+#elif defined(__AVX512F__)
+#include "backends/cpu/attention_avx512.h"
+#else
 static void dots_of_many(const cache_tile *k, const wish *next, range keys, const state *st,
                          uint32_t rows) {
     const att_shape *s = &st->shape;
-#if defined(__AVX512F__)
-    turn(k, keys, s->d, s->dp, st->tile);
-    dots_turned(st->tile + (size_t)(keys.begin & ~15u) * s->dp, keys, next, st->q, s->dp, rows,
-                st->s);
-#else
     const cache_tile copy = k->dtype == HY_DTYPE_F32 ? *k : expand(k, keys, s->d, s->dp, st->tile);
     dots_in_parts(&copy, next, keys, st, rows);
-#endif
 }
+#endif
 
 /* ---- probabilities ---- */
 
@@ -383,11 +322,15 @@ static float mask_scores(const state *st, uint32_t head, uint32_t t, range keys,
     return v16_max_lane(largest);
 }
 
+#if !defined(ATT_TILES)
+#define weight_exp v16_exp
+#endif
+
 /* Scores of one row -> probabilities relative to `next`; returns their sum. */
 static float exponentials(range keys, float next, float *s) {
     v16 sum = v16_zero();
     for (uint32_t j = 0; j < keys.end; j += 16) {
-        const v16 p = v16_exp(v16_sub(v16_load(s + j), v16_set(next)));
+        const v16 p = weight_exp(v16_sub(v16_load(s + j), v16_set(next)));
         v16_store(s + j, p);
         sum = v16_add(sum, p);
     }
@@ -531,8 +474,8 @@ static range keys_of(range seen, range tile) {
 static void add_tile(state *st, const item *it, const range *seen, range tile, uint32_t end) {
     const att_shape *s = &st->shape;
     const uint32_t tokens = it->end - it->begin, rows = tokens * it->heads;
-    range keys[ATT_ROWS], all = {0, 0};
-    float factor[ATT_ROWS];
+    range keys[ROWS], all = {0, 0};
+    float factor[ROWS];
     for (uint32_t i = 0; i < tokens; i++) {
         keys[i] = keys_of(seen[i], tile);
         all = hull(all, keys[i]);
@@ -553,6 +496,12 @@ static void add_tile(state *st, const item *it, const range *seen, range tile, u
     else
         dots_of_many(&k, &values, read, st, rows);
     soften(st, it, keys, tile.begin, factor);
+#if defined(ATT_TILES)
+    if (!direct) {
+        weigh_tiles(&v, next.base ? &next : NULL, st, it, keys, all, factor);
+        return;
+    }
+#endif
     if (!direct && v.dtype != HY_DTYPE_F32) v = expand(&v, all, s->c, s->cp, st->tile);
     for (uint32_t i = 0, next_token; i < tokens; i = next_token) { /* runs that see the same keys */
         for (next_token = i + 1; next_token < tokens && keys[next_token].begin == keys[i].begin &&
@@ -648,6 +597,9 @@ static void load_queries(state *st, const item *it) {
         for (uint32_t i = 0; i < s->dp; i += 16)
             v16_store(st->q + (size_t)r * s->dp + i, cpu_get(dtype, q, i, s->d));
     }
+#if defined(ATT_TILES)
+    round_queries(st, (it->end - it->begin) * it->heads);
+#endif
 }
 
 static range span_at(const att_shape *s, uint64_t number) {
@@ -659,7 +611,7 @@ static range span_at(const att_shape *s, uint64_t number) {
 static void run_item(state *st, const item *it) {
     const att_shape *s = &st->shape;
     const uint32_t tokens = it->end - it->begin, rows = tokens * it->heads;
-    range seen[ATT_ROWS], all = {0, 0};
+    range seen[ROWS], all = {0, 0};
     for (uint32_t i = 0; i < tokens; i++) {
         seen[i] = visible(st->call, it->begin + i);
         all = hull(all, seen[i]);
@@ -706,7 +658,7 @@ static plan plan_of(const cpu_call *call, const att_shape *s, uint32_t workers) 
     const uint64_t partials = (uint64_t)p.rows * s->heads * p.spans * (s->cp + 16);
     p.split = p.rows * per_token < wanted && p.spans > 1 && partials <= s->partials;
     if (!p.split) {
-        while (p.tokens * 2 * s->block <= ATT_ROWS && p.tokens < p.rows &&
+        while (p.tokens * 2 * s->block <= ROWS && p.tokens < p.rows &&
                hy_div_up(p.rows, p.tokens * 2ull) * per_token >= wanted)
             p.tokens *= 2;
     }
@@ -766,11 +718,17 @@ static void run_number(state *st, const plan *p, uint64_t number) {
 void CPU_NAME(cpu_attention)(cpu_call *call, uint32_t worker, uint32_t workers) {
     state st = state_of(call, worker, workers);
     const plan p = plan_of(call, &st.shape, workers);
+#if defined(ATT_TILES)
+    enter_tiles();
+#endif
     for (;;) {
         const uint32_t number = atomic_fetch_add_explicit(&call->next[0], 1, memory_order_relaxed);
-        if (number >= p.items) return;
+        if (number >= p.items) break;
         run_number(&st, &p, number);
     }
+#if defined(ATT_TILES)
+    leave_tiles();
+#endif
 }
 
 void CPU_NAME(cpu_attention_join)(cpu_call *call, uint32_t worker, uint32_t workers) {
