@@ -39,7 +39,8 @@ KEYS(q8_0, Q8_0)
      .phase = {cpu_attention_##isa_name, cpu_attention_join_##isa_name},                           \
      .workspace = workspace},
 
-/* Not HY_KERNEL_INVARIANT: with numerics=invariant all ISAs give the same bits. */
+/* Not HY_KERNEL_INVARIANT: with numerics=invariant all ISAs give the same bits. None for a cache of float32, which is
+ * kept by those who want every bit. */
 #define AMX_ROW(type)                                                                              \
     {.name = "cpu.attention." #type ".amx",                                                        \
      .kind = HY_OP_ATTENTION,                                                                      \
@@ -53,21 +54,24 @@ KEYS(q8_0, Q8_0)
      .workspace = workspace_amx},
 
 #if defined(__x86_64__)
+#define AMX_ROWS AMX_ROW(f16) AMX_ROW(bf16) AMX_ROW(q8_0)
 #define ROWS(type)                                                                                 \
-    AMX_ROW(type)                                                                                  \
     ROW(type, CPU_AVX2 | CPU_AVX512, avx512)                                                       \
     ROW(type, CPU_AVX2, avx2)                                                                      \
     ROW(type, CPU_GENERIC, generic)
 #elif defined(__aarch64__)
+#define AMX_ROWS
 #define ROWS(type)                                                                                 \
     ROW(type, CPU_DOTPROD, dotprod)                                                                \
     ROW(type, CPU_GENERIC, generic)
 #else
+#define AMX_ROWS
 #define ROWS(type) ROW(type, CPU_GENERIC, generic)
 #endif
 
 // clang-format off
 const cpu_variant cpu_attention_variants[] = {
+    AMX_ROWS
     ROWS(f32)
     ROWS(f16)
     ROWS(bf16)
