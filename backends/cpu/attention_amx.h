@@ -19,6 +19,7 @@ static void enter_tiles(void) {
     _tile_loadconfig(&config);
 }
 
+/* See enter_tiles. */
 static void leave_tiles(void) {
     _tile_release();
 }
@@ -174,12 +175,14 @@ typedef struct value_row {
     const uint16_t *scales;
 } value_row;
 
+/* Row j; zeros outside the range. */
 CPU_INLINE value_row row_of(uint32_t dtype, const cache_tile *from, range r, uint32_t j) {
     if (j < r.begin || j >= r.end) return (value_row){NULL, NULL};
     return (value_row){from->base + j * from->step,
                        dtype == HY_DTYPE_Q8_0 ? from->scales + j * from->scale_step : NULL};
 }
 
+/* Its columns [i, i + 16). */
 CPU_INLINE v16 row_columns(uint32_t dtype, value_row row, uint32_t i, uint32_t columns) {
     return row.values ? load_kv(dtype, row.values, row.scales, i, columns) : v16_zero();
 }

@@ -67,6 +67,7 @@ static void dots_turned(const float *k, range keys, const wish *next, const floa
     }
 }
 
+/* dots() of all rows, through a copy of the keys. */
 static void dots_of_many(const cache_tile *k, const wish *next, range keys, const state *st,
                          uint32_t rows) {
     const att_shape *s = &st->shape;

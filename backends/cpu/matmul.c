@@ -168,27 +168,17 @@ static void run_parts(const mm_job *job, const uint8_t *tiles, float *sums, uint
         cpu_mm_finish(job, job->kernels, 0, sums, sums + stride, (uint32_t)g, first, last - first);
 }
 
-static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
-    mm_job job = cpu_mm_job_of(call, rows);
+/* Chunks of blocks of tiles x groups of panels; own: this worker's part of the workspace. */
+static void run_chunks(cpu_call *call, const mm_job *job, uint32_t rows, uint32_t workers,
+                       uint8_t *own) {
     const uint8_t *tiles = call->workspace;
-    uint8_t *own = (uint8_t *)call->workspace + tiles_bytes(&call->op);
-    if (call->variant->tag & MM_TAG_ROWS)
-        job.scratch = own + worker * cpu_mm_scratch_bytes(&job.panels);
-    const bool parts = takes_parts(job.panels.dtype) && !job.scratch;
-    const uint64_t count = hy_div_up(rows, job.widest), groups = job.panels.groups;
-    uint64_t begin, end;
-    if (count <= 1) { /* streams the weights */
-        stream s = {&job.panels, &call->next[1], worker, workers, false};
-        while (stream_next(&s, &begin, &end))
-            run_block(&job, tiles, begin, end, 0, rows);
-        return;
-    }
-    const uint64_t column = parts ? PART_BYTES : job.column_bytes;
+    const bool parts = takes_parts(job->panels.dtype) && !job->scratch;
+    const uint64_t count = hy_div_up(rows, job->widest), groups = job->panels.groups;
+    const uint64_t column = parts ? PART_BYTES : job->column_bytes;
     const uint64_t fit =
-        HY_MAX(MM_X_BLOCK_BYTES / (job.widest * column), parts ? 1u : MM_MIN_TILES);
+        HY_MAX(MM_X_BLOCK_BYTES / (job->widest * column), parts ? 1u : MM_MIN_TILES);
     const uint64_t blocks = hy_div_up(count, fit),
-                   per_block = hy_div_up(count, blocks) * job.widest;
+                   per_block = hy_div_up(count, blocks) * job->widest;
     const uint64_t wanted =
         groups * blocks / (8 * (uint64_t)workers); /* groups a chunk: 8 chunks each */
     const uint64_t step = wanted < 1 ? 1 : HY_MIN(wanted, GROUPS_A_CHUNK),
@@ -201,11 +191,27 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
         const uint64_t g_end = HY_MIN(g + step, groups);
         const uint32_t last = (uint32_t)HY_MIN(first + per_block, rows);
         if (parts)
-            run_parts(&job, tiles, (float *)(void *)(own + worker * sums_bytes(&job.panels)), g,
-                      g_end, (uint32_t)first, last);
+            run_parts(job, tiles, (float *)(void *)own, g, g_end, (uint32_t)first, last);
         else
-            run_block(&job, tiles, g, g_end, (uint32_t)first, last);
+            run_block(job, tiles, g, g_end, (uint32_t)first, last);
     }
+}
+
+static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
+    const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
+    mm_job job = cpu_mm_job_of(call, rows);
+    uint8_t *own = (uint8_t *)call->workspace + tiles_bytes(&call->op);
+    if (call->variant->tag & MM_TAG_ROWS)
+        job.scratch = own + worker * cpu_mm_scratch_bytes(&job.panels);
+    cpu_mm_enter(&job);
+    if (rows <= job.widest) { /* streams the weights */
+        stream s = {&job.panels, &call->next[1], worker, workers, false};
+        for (uint64_t begin, end; stream_next(&s, &begin, &end);)
+            run_block(&job, call->workspace, begin, end, 0, rows);
+    } else {
+        run_chunks(call, &job, rows, workers, own + worker * sums_bytes(&job.panels));
+    }
+    cpu_mm_leave(&job);
 }
 
 /* ---- the table -------------------------------------------------------------------------------------- */
@@ -249,6 +255,9 @@ static float cost_amx(const hy_op *op) {
 }
 static float cost_dot(const hy_op *op) {
     return cost_at(op, 190e3f) + BARRIER_US;
+}
+static float cost_tile(const hy_op *op) {
+    return cost_at(op, 500e3f) + BARRIER_US;
 }
 static float cost_dot_small(const hy_op *op) {
     return cost_at(op, 190e3f);
@@ -328,6 +337,10 @@ MM_WEIGHT_DTYPES(ACCEPTS)
 static bool accepts_dot(const hy_op *op) { /* x is operand 0 of both products */
     return accepts_bf16(op) && op->operand[HY_MATMUL_x].dtype != HY_DTYPE_A8;
 }
+static bool accepts_tile(const hy_op *op) {
+    const hy_tensor *x = &op->operand[HY_MATMUL_x];
+    return accepts_dot(op) && x->dim[x->rank - 1] % 32 == 0;
+}
 static bool accepts_small_dot(const hy_op *op) {
     return accepts_small_bf16(op) && accepts_dot(op);
 }
@@ -381,10 +394,14 @@ static bool accepts_small_dot(const hy_op *op) {
 
 /* Not HY_KERNEL_INVARIANT, though their bits do not depend on the batch: with numerics=invariant all ISAs give
  * the same bits, and most have no such instruction. */
-#define DOT(KIND) COMMON(KIND, CPU_AVX512 | CPU_AVX512_BF16, MM_TAG_DOT, 16),                      \
+#define DOT(KIND) COMMON(KIND, CPU_AVX512 | CPU_AVX512_BF16, MM_TAG_DOT, 16), TO_BF16
+#define TO_BF16                                                                                    \
      .rounded = HY_DTYPE_BF16,                                                                     \
      .flags = HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_ROUNDS, PANEL_CONSTANTS
 #define BF16_DOT                                                                                   \
+    {.name = "cpu.matmul.bf16.tile.amx", COMMON(MATMUL, CPU_AMX, MM_TAG_TILE, 64), TO_BF16,        \
+     ORDERED(3), .accepts = accepts_tile, .phase = {fill_tiles, run_tiles},                        \
+     .workspace = tiles_workspace, .cost = cost_tile},                                             \
     {.name = "cpu.matmul.bf16.dot.small.avx512", DOT(MATMUL), ORDERED(2),                          \
      .accepts = accepts_small_dot, .phase = {run_small},                                           \
      .workspace = small_workspace, .cost = cost_dot_small},                                        \

@@ -24,7 +24,7 @@
 #include "backends/cpu/panel.h"
 
 enum {
-    MM_MAX_WIDTH = 16,   /* columns of the widest tile of any ISA */
+    MM_MAX_WIDTH = 32,   /* columns of the widest tile of any ISA */
     MM_WIDTHS = 6,       /* different tile widths of one ISA at most */
     MM_CHUNK = 64,       /* k after which float weights' partial sums are added up */
     MM_BLOCK_CHUNK = 512 /* the same for block formats; a multiple of every block */
@@ -80,7 +80,7 @@ typedef struct mm_kernels {
     /* Block formats of ISAs for which it pays; NULL: there are none. k <= MM_BLOCK_CHUNK, whole blocks. */
     void (*unpack[HY_DTYPE_COUNT])(const uint8_t *panel, uint32_t k, mm_unpacked *out);
     mm_wide wide[HY_DTYPE_COUNT][MM_WIDTHS];
-    /* Around calls of `wide` by one worker; NULL: nothing to do. */
+    /* Around calls of micro and wide by one worker, for weights of one dtype; NULL: nothing to do. */
     void (*enter)(hy_dtype weights);
     void (*leave)(void);
     /* For so few columns unpacking on the way costs less than before; in tiles of few_width. */
@@ -108,6 +108,8 @@ extern const mm_kernels cpu_mm_avx512;
 extern const mm_kernels cpu_mm_avx512bf16;
 /* CPU_AMX: matmul_amx.c, block formats alone. */
 extern const mm_kernels cpu_mm_amx;
+/* CPU_AMX: matmul_amx_bf16.c, for bf16 alone and in a third order. */
+extern const mm_kernels cpu_mm_amx_bf16;
 #elif defined(__aarch64__)
 /* CPU_DOTPROD; and so on, by name. */
 extern const mm_kernels cpu_mm_dotprod, cpu_mm_i8mm, cpu_mm_sve256, cpu_mm_sve512;

@@ -6,7 +6,11 @@
 static const mm_kernels *const tables[] = {
     &cpu_mm_generic,
 #if defined(__x86_64__)
-    &cpu_mm_avx2,    &cpu_mm_avx512, &cpu_mm_amx, [MM_TAG_DOT] = &cpu_mm_avx512bf16,
+    &cpu_mm_avx2,
+    &cpu_mm_avx512,
+    &cpu_mm_amx,
+    [MM_TAG_TILE] = &cpu_mm_amx_bf16,
+    [MM_TAG_DOT] = &cpu_mm_avx512bf16,
 #elif defined(__aarch64__)
     &cpu_mm_dotprod, &cpu_mm_i8mm, &cpu_mm_sve256, &cpu_mm_sve512,
 #endif
@@ -51,7 +55,7 @@ mm_job cpu_mm_job_of(const cpu_call *call, uint32_t rows) {
     }
     if (rows <= job.kernels->few && job.kernels->unpack[job.panels.dtype])
         job.widest = HY_MIN(job.widest, job.kernels->few_width);
-    job.column_bytes = (call->variant->tag & MM_TAG_ISA) == MM_TAG_DOT
+    job.column_bytes = (call->variant->tag & MM_TAG_ISA) >= MM_TAG_TILE
                            ? hy_align_up(job.panels.k, 2) * 2
                            : mm_column_bytes(job.panels.dtype, job.panels.k);
     const uint32_t w = cpu_weight_operand(&call->op);
@@ -181,18 +185,15 @@ static void multiply_panel(const mm_job *job, const uint8_t *panel, uint32_t gro
 static void multiply_wide(const mm_job *job, const uint8_t *panels, uint32_t expert, uint32_t group,
                           const tile_list *list) {
     _Alignas(64) float z[2][MM_TILES * MM_MAX_WIDTH * CPU_PANEL];
-    const mm_kernels *kernels = job->kernels;
     const uint32_t columns = list->last - list->first;
     const size_t bytes = hy_div_up(columns, job->widest) * job->widest * CPU_PANEL * sizeof **z;
-    if (kernels->enter) kernels->enter(job->panels.dtype);
     for (uint32_t unit = 0; unit < job->panels.units; unit++) {
         memset(z[unit], 0, bytes);
         multiply_panel(job, panels + unit * job->panels.bytes, group, list, z[unit]);
     }
-    if (kernels->leave) kernels->leave();
     for (uint32_t t = list->first, i = 0; t < list->last; t += job->widest, i++) {
         const uint64_t at = (uint64_t)i * job->widest * CPU_PANEL;
-        cpu_mm_finish(job, kernels, expert, z[0] + at, z[1] + at, group, t,
+        cpu_mm_finish(job, job->kernels, expert, z[0] + at, z[1] + at, group, t,
                       columns_at(job, list, t));
     }
 }

@@ -7,9 +7,10 @@
 #include "base/num.h"
 
 enum {
-    MM_ALIGN = 256,               /* of every part of a workspace */
-    MM_TAG_ISA = 7,               /* cpu_variant.tag: index of the function table */
-    MM_TAG_DOT = 7,               /* the one that rounds to bf16; x86-64 */
+    MM_ALIGN = 256,  /* of every part of a workspace */
+    MM_TAG_ISA = 7,  /* cpu_variant.tag: index of the function table */
+    MM_TAG_TILE = 6, /* those that round to bf16: in AMX's tiles, and by dot products; x86-64 */
+    MM_TAG_DOT = 7,
     MM_TAG_ROWS = 8,              /* and: weights in the file's layout */
     MM_X_BLOCK_BYTES = 384 << 10, /* activations that stay in the second-level cache */
     MM_MIN_TILES = 8, /* more than fit where rows are long: unpacking for less costs too much */
@@ -38,6 +39,16 @@ typedef struct mm_job {
 /* Reads the op of the call. rows: how many there are at once, for tiles that suit them. scratch, room for one
  * group's panels where weights are in the file's layout, is the caller's to set. */
 mm_job cpu_mm_job_of(const cpu_call *call, uint32_t rows);
+
+/* Around what a worker multiplies. */
+static inline void cpu_mm_enter(const mm_job *job) {
+    if (job->kernels->enter) job->kernels->enter(job->panels.dtype);
+}
+
+/* See cpu_mm_enter. */
+static inline void cpu_mm_leave(const mm_job *job) {
+    if (job->kernels->leave) job->kernels->leave();
+}
 
 /* Smallest tile of the ISA for `columns` (at most the widest): index into width[]. */
 uint32_t cpu_mm_width_index(const mm_kernels *kernels, uint32_t columns);

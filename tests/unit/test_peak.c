@@ -221,11 +221,7 @@ static void long_passes(void **state) {
 
 static const char *const isas[] = {
 #if defined(__x86_64__)
-    "generic",
-    "avx2",
-    "avx512",
-    "avx512-bf16",
-    "amx",
+    "generic", "avx2", "avx512", "avx512-bf16", "amx",
 #elif defined(__aarch64__)
     "generic", "dotprod", "i8mm", "sve256", "sve512",
 #else
