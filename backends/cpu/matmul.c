@@ -399,7 +399,7 @@ static bool accepts_small_dot(const hy_op *op) {
      .rounded = HY_DTYPE_BF16,                                                                     \
      .flags = HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_ROUNDS, PANEL_CONSTANTS
 #define BF16_DOT                                                                                   \
-    {.name = "cpu.matmul.bf16.tile.amx", COMMON(MATMUL, CPU_AMX, MM_TAG_TILE, 64), TO_BF16,        \
+    {.name = "cpu.matmul.bf16.tile.amx", COMMON(MATMUL, CPU_AMX, MM_TAG_TILE, 16), TO_BF16,        \
      ORDERED(3), .accepts = accepts_tile, .phase = {fill_tiles, run_tiles},                        \
      .workspace = tiles_workspace, .cost = cost_tile},                                             \
     {.name = "cpu.matmul.bf16.dot.small.avx512", DOT(MATMUL), ORDERED(2),                          \

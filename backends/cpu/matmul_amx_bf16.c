@@ -2,8 +2,8 @@
  * compiled for AMX-BF16.
  *
  * A panel is what a register of weights holds already (panel.h: [k / 2][16 rows][2]), and a tile is [k / 32][16 or
- * 32 columns][32]. A register adds up 32 k at a time in the hardware's order, subnormals taken and left as zeros, from
- * the first k to the last: a class of its own. Rows of whole 32 k only. */
+ * 32 columns][32]. A register adds up 32 k at a time in the hardware's order, subnormals taken and left as zeros; chunks of
+ * MM_BLOCK_CHUNK k are added to z as elsewhere: a class of its own. Rows of whole 32 k only. */
 #include "backends/cpu/amx.h"
 #include "backends/cpu/kernel.h"
 #include "backends/cpu/matmul.h"
@@ -25,26 +25,31 @@ static void leave(void) {
     _tile_release();
 }
 
-/* Of one register of columns, or two. */
+/* Of one register of columns, or two; k is whole chunks, but for the last. */
 CPU_INLINE void multiply(const int registers, const uint8_t *panel, const uint8_t *tile, uint32_t k,
                          float *z) {
-    const uint64_t row = CPU_PANEL * sizeof *z;
+    const uint8_t *const end = panel + k / STEP * REGISTER;
+    _Alignas(64) float part[2 * 16 * CPU_PANEL];
     AMX_STORED();
-    _tile_loadd(0, z, row);
-    if (registers > 1) _tile_loadd(1, z + 16 * CPU_PANEL, row);
-    for (const uint8_t *end = panel + k / STEP * REGISTER; panel < end;
-         panel += REGISTER, tile += registers * REGISTER) {
-        for (int i = 0; i < REGISTER; i += 64)
-            __builtin_prefetch(panel + AHEAD + i, 0, 2);
-        _tile_loadd(6, panel, 64);
-        _tile_loadd(4, tile, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        if (registers == 1) continue;
-        _tile_loadd(5, tile + REGISTER, 64);
-        _tile_dpbf16ps(1, 5, 6);
+    while (panel < end) {
+        const uint8_t *chunk_end = HY_MIN(panel + MM_BLOCK_CHUNK / STEP * REGISTER, end);
+        _tile_zero(0);
+        _tile_zero(1);
+        for (; panel < chunk_end; panel += REGISTER, tile += registers * REGISTER) {
+            for (int i = 0; i < REGISTER; i += 64)
+                __builtin_prefetch(panel + AHEAD + i, 0, 2);
+            _tile_loadd(6, panel, 64);
+            _tile_loadd(4, tile, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            if (registers == 1) continue;
+            _tile_loadd(5, tile + REGISTER, 64);
+            _tile_dpbf16ps(1, 5, 6);
+        }
+        _tile_stored(0, part, CPU_PANEL * sizeof *part);
+        if (registers > 1) _tile_stored(1, part + 16 * CPU_PANEL, CPU_PANEL * sizeof *part);
+        for (int c = 0; c < 16 * registers; c++)
+            v16_store(z + 16 * c, v16_add(v16_load(z + 16 * c), v16_load(part + 16 * c)));
     }
-    _tile_stored(0, z, row);
-    if (registers > 1) _tile_stored(1, z + 16 * CPU_PANEL, row);
 }
 
 static void multiply_16(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {

@@ -75,10 +75,13 @@ static void run(const cpu_variant *variant, const hy_op *op, void *const *p, uin
     free(workspace);
 }
 
-static uint32_t rounded; /* the class under test: as hy_kernel.rounded */
+/* The class under test: as hy_kernel.rounded, and whether it is that of tile registers. */
+static uint32_t rounded;
+static bool tiles;
 
 static bool usable(const cpu_variant *v, const hy_op *op) {
-    return (v->rounded == rounded || op->kind == HY_OP_EMBED) && v->kind == (hy_op_kind)op->kind &&
+    return (v->rounded == rounded || op->kind == HY_OP_EMBED) &&
+           (strstr(v->name, ".tile.") != NULL) == tiles && v->kind == (hy_op_kind)op->kind &&
            !(v->isa & ~cpu_isa_detect()) && (!v->accepts || v->accepts(op));
 }
 
@@ -591,25 +594,26 @@ static void test_experts_equal_single_products(void **state) {
 /* ---- the class that rounds activations to bf16 ------------------------------------------------------ */
 
 /* Rows of tiny, huge and ordinary values. Subnormals count as zeros, in products and sums too. */
-static void check_extremes(void) {
-    enum { ROWS = 3, N = 16, LONG = 70 };
+static void check_extremes(uint32_t length) {
+    enum { ROWS = 3, N = 16, LONG = 96 };
     static const float scale[ROWS] = {1e-38f, 3e34f, 1};
-    const hy_op op = matmul_op(HY_DTYPE_BF16, ROWS, N, LONG, false);
+    const hy_op op = matmul_op(HY_DTYPE_BF16, ROWS, N, length, false);
     float x[ROWS * LONG], row[LONG], w[LONG], out[ROWS * N];
-    for (uint32_t i = 0; i < ROWS * LONG; i++)
-        x[i] = hy_rng_normal(&rng) * scale[i / LONG] * (i % 5 ? 1 : 1e-2f);
-    void *file = random_rows(HY_DTYPE_BF16, N, LONG), *packed = pack(plain_variant(&op), &op, file);
+    for (uint32_t i = 0; i < ROWS * length; i++)
+        x[i] = hy_rng_normal(&rng) * scale[i / length] * (i % 5 ? 1 : 1e-2f);
+    void *file = random_rows(HY_DTYPE_BF16, N, length);
+    void *packed = pack(plain_variant(&op), &op, file);
     void *p[HY_MAX_OPERANDS] = {[HY_MATMUL_x] = x, [HY_MATMUL_w] = packed, [HY_MATMUL_out] = out};
     run(plain_variant(&op), &op, p, 2);
     for (uint32_t i = 0; i < ROWS * N; i++) {
         double sum = 0, mag = 0;
-        seen(HY_DTYPE_BF16, x + i / N * LONG, row, LONG);
-        hy_dequantize_row(HY_DTYPE_BF16, (char *)file + i % N * 2 * LONG, w, LONG);
-        for (uint32_t k = 0; k < LONG; k++) {
+        seen(HY_DTYPE_BF16, x + i / N * length, row, length);
+        hy_dequantize_row(HY_DTYPE_BF16, (char *)file + i % N * 2 * length, w, length);
+        for (uint32_t k = 0; k < length; k++) {
             sum += (double)w[k] * row[k];
             mag += fabs((double)w[k] * row[k]);
         }
-        if (!(fabs(out[i] - sum) <= 8 * 0x1p-24 * mag + LONG * 0x1p-126))
+        if (!(fabs(out[i] - sum) <= 8 * 0x1p-24 * mag + length * 0x1p-126))
             fail_msg("row %u, output %u is %g, not %g", i / N, i % N, (double)out[i], sum);
     }
     free(file);
@@ -618,9 +622,8 @@ static void check_extremes(void) {
 
 static void test_dots_of_bf16(void **state) {
     (void)state;
-    const hy_op op = matmul_op(HY_DTYPE_BF16, 1, 1, 1, false);
     rounded = HY_DTYPE_BF16;
-    if (usable(cpu_matmul_variants, &op)) { /* the first of the table */
+    if (cpu_isa_detect() & CPU_AVX512_BF16) {
         check_invariance(HY_DTYPE_BF16, HY_DTYPE_F32, 33, 33, 288, false);
         check_invariance(HY_DTYPE_BF16, HY_DTYPE_F32, 5, 3, 1, false);
         check_invariance(HY_DTYPE_BF16, HY_DTYPE_F16, 170, 19, 1031, false);
@@ -628,8 +631,18 @@ static void test_dots_of_bf16(void **state) {
         check_accuracy(HY_DTYPE_BF16, 5, 35, 51, false);
         check_accuracy(HY_DTYPE_BF16, 2, 18, 4096, true);
         check_experts(HY_DTYPE_BF16);
-        check_extremes();
+        check_extremes(70);
     }
+    tiles = true;
+    if (cpu_isa_detect() & CPU_AMX) {
+        check_invariance(HY_DTYPE_BF16, HY_DTYPE_F32, 70, 33, 288, false);
+        check_invariance(HY_DTYPE_BF16, HY_DTYPE_F16, 170, 19, 1056, false);
+        check_invariance(HY_DTYPE_BF16, HY_DTYPE_BF16, 13, 64, 2112, true);
+        check_accuracy(HY_DTYPE_BF16, 5, 35, 64, false);
+        check_accuracy(HY_DTYPE_BF16, 34, 18, 4096, true);
+        check_extremes(96);
+    }
+    tiles = false;
     rounded = HY_DTYPE_NONE;
 }
 
