@@ -17,7 +17,7 @@ enum { SHARE = 4 };
 enum { SHARE = 1 };
 #endif
 /* Of one work item at most. */
-#if defined(__AMX_BF16__)
+#if defined(CPU_TARGET_AMX)
 enum { ROWS = ATT_AMX_ROWS };
 #else
 enum { ROWS = ATT_ROWS };
@@ -279,7 +279,7 @@ static void dots_in_parts(const cache_tile *k, const wish *next, range keys, con
 }
 
 /* The same for more rows than share loads: through a copy of the keys. */
-#if defined(__AMX_BF16__)
+#if defined(CPU_TARGET_AMX)
 #include "backends/cpu/attention_amx.h"
 #elif defined(__AVX512F__)
 #include "backends/cpu/attention_avx512.h"

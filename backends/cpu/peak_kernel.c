@@ -112,7 +112,7 @@ enum { PRODUCTS = 2 };
 enum { PRODUCTS = 1 };
 #endif
 
-#if defined(__AMX_TILE__)
+#if defined(CPU_TARGET_AMX)
 #include "backends/cpu/amx.h"
 /* Four sums of 16 x 16, of one pair of full registers; of bytes, or half as many halves. */
 #define TILE_PEAK(name, DOT, K)                                                                    \
@@ -148,7 +148,7 @@ static uint64_t peak_int8(uint32_t rounds) {
 #define peak_int8 NULL
 #endif
 
-#if defined(__AMX_TILE__)
+#if defined(CPU_TARGET_AMX)
 #elif defined(__AVX512BF16__)
 static uint64_t peak_bf16(uint32_t rounds) {
     __m512 sum[CHAINS];
