@@ -14,6 +14,14 @@ typedef struct amx_config {
     uint8_t rows[16];
 } amx_config;
 
+/* All registers whole: 16 rows of 64 bytes. */
+static inline void amx_enter_whole(void) {
+    static const amx_config config = {.palette = 1,
+                                      .bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                                      .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+    _tile_loadconfig(&config);
+}
+
 /* Some compilers do not see that tile loads read memory: between what was stored there and the first load. */
 #define AMX_STORED() __asm__ volatile("" ::: "memory")
 

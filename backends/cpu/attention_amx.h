@@ -12,17 +12,6 @@
 enum { PIECE = 1024 /* bytes of a full register */, QUERY_STEP = 64 /* bytes of 32 columns */ };
 
 /* Registers 0 to 3 are sums, 4 and 5 queries or weights, 6 and 7 keys or values. */
-static void enter_tiles(void) {
-    static const amx_config config = {.palette = 1,
-                                      .bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-                                      .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-    _tile_loadconfig(&config);
-}
-
-/* See enter_tiles. */
-static void leave_tiles(void) {
-    _tile_release();
-}
 
 /* Calls `what` with the dtype as a constant. */
 #define EACH_CACHE(dtype, what, ...)                                                               \

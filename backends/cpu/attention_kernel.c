@@ -719,7 +719,7 @@ void CPU_NAME(cpu_attention)(cpu_call *call, uint32_t worker, uint32_t workers) 
     state st = state_of(call, worker, workers);
     const plan p = plan_of(call, &st.shape, workers);
 #if defined(ATT_TILES)
-    enter_tiles();
+    amx_enter_whole();
 #endif
     for (;;) {
         const uint32_t number = atomic_fetch_add_explicit(&call->next[0], 1, memory_order_relaxed);
@@ -727,7 +727,7 @@ void CPU_NAME(cpu_attention)(cpu_call *call, uint32_t worker, uint32_t workers) 
         run_number(&st, &p, number);
     }
 #if defined(ATT_TILES)
-    leave_tiles();
+    _tile_release();
 #endif
 }
 

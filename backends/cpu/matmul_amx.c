@@ -16,24 +16,15 @@ enum {
     SUMS = 4    /* blocks of 32 k in flight */
 };
 
-/* Registers 0 and 1 are sums, 4 and 5 columns, 6 and 7 weights, of k at a time. */
-#define CONFIG(k)                                                                                  \
-    {                                                                                              \
-        .palette = 1, .bytes = {64, 64, 0, 0, k, k, 64, 64}, .rows = {                             \
-            WIDTH,                                                                                 \
-            WIDTH,                                                                                 \
-            0,                                                                                     \
-            0,                                                                                     \
-            WIDTH,                                                                                 \
-            WIDTH,                                                                                 \
-            (k) / 4,                                                                               \
-            (k) / 4                                                                                \
-        }                                                                                          \
-    }
-
-/* Takes as long as a third of a tile: once for many. */
+/* Registers 0 and 1 are sums, 4 and 5 columns, 6 and 7 weights, of 32 or (q6_k) 16 k at a time. Takes as long as
+ * a third of a tile: once for many. */
 static void enter(hy_dtype weights) {
-    static const amx_config whole = CONFIG(32), halves = CONFIG(16);
+    static const amx_config whole = {.palette = 1,
+                                     .bytes = {64, 64, 0, 0, 32, 32, 64, 64},
+                                     .rows = {16, 16, 0, 0, 16, 16, 8, 8}};
+    static const amx_config halves = {.palette = 1,
+                                      .bytes = {64, 64, 0, 0, 16, 16, 64, 64},
+                                      .rows = {16, 16, 0, 0, 16, 16, 4, 4}};
     _tile_loadconfig(weights == HY_DTYPE_Q6_K ? &halves : &whole);
 }
 

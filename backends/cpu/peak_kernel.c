@@ -117,9 +117,7 @@ enum { PRODUCTS = 1 };
 /* Four sums of 16 x 16, of one pair of full registers; of bytes, or half as many halves. */
 #define TILE_PEAK(name, DOT, K)                                                                    \
     static uint64_t name(uint32_t rounds) {                                                        \
-        static const amx_config config = {                                                         \
-            .palette = 1, .bytes = {64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16}};    \
-        _tile_loadconfig(&config); /* all are zero then */                                         \
+        amx_enter_whole(); /* all are zero then */                                                 \
         for (uint32_t r = 0; r < rounds; r++) {                                                    \
             DOT(0, 4, 5);                                                                          \
             DOT(1, 4, 5);                                                                          \
