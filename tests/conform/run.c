@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "tests/conform/conform.h"
 #include "tests/conform/round.h"
+#include "tests/qemu.h"
 
 enum { ZONE = 256, OUTPUT_POISON = 0xa5, INPUT_POISON = 0xff, REPLAYS = 4 };
 
@@ -280,20 +281,10 @@ static void set_counts(trial *k, uint32_t replay) {
     }
 }
 
-/* qemu computes SVE of 256 bits and more with the host's AVX, and leaves the upper halves of its registers dirty
- * until it returns from translated code to its main loop: on Intel every later operation on floats takes ten
- * times as long. Writing this register returns there. */
-static void leave_translated_code(void) {
-#if defined(__aarch64__)
-    uint64_t thread;
-    __asm__ __volatile__("mrs %0, tpidr_el0\n\tmsr tpidr_el0, %0" : "=r"(thread));
-#endif
-}
-
 static hy_status run_once(trial *k) {
     HY_TRY(k->device->backend->submit(k->device, k->cmd, k->timeline, ++k->tick));
     HY_TRY(k->device->backend->timeline_wait(k->timeline, k->tick, UINT64_MAX));
-    leave_translated_code();
+    qemu_settle();
     return HY_OK;
 }
 

@@ -16,6 +16,7 @@
 #include "backends/cpu/vmath.h"
 #include "base/num.h"
 #include "base/rng.h"
+#include "tests/qemu.h"
 
 static const hy_dtype formats[] = {HY_DTYPE_F32,  HY_DTYPE_F16,    HY_DTYPE_BF16,   HY_DTYPE_Q8_0,
                                    HY_DTYPE_Q4_0, HY_DTYPE_Q4_1,   HY_DTYPE_Q5_0,   HY_DTYPE_Q5_1,
@@ -70,6 +71,7 @@ static void run(const cpu_variant *variant, const hy_op *op, void *const *p, uin
     for (int phase = 0; phase < 3 && variant->phase[phase]; phase++)
         for (uint32_t w = 0; w < workers; w++)
             variant->phase[phase](&call, w, workers);
+    qemu_settle();
     for (uint64_t i = bytes; i < bytes + 64; i++)
         assert_int_equal(workspace[i], 0xff);
     free(workspace);
