@@ -120,7 +120,7 @@ typedef struct hy_kernel {
     float accuracy; /* C of the error bound, docs/numerics.md */
     float cost;     /* estimated microseconds at upper bounds, for choosing only */
     /* HY_KERNEL_ROUNDS: the hy_dtype that activations are rounded to; 0 means A8. F16: rows of x are scaled
-     * by a power of two first, and weights are rounded to f16 too; BF16: x alone, as it is (docs/numerics.md). */
+     * by a power of two first; BF16: as they are. Weights are rounded to the same (docs/numerics.md). */
     uint32_t rounded;
     uint64_t workspace; /* bytes, aligned to HY_VIEW_ALIGN; contents need not survive between ops */
     hy_constant_layout constant[HY_MAX_OPERANDS];

@@ -89,7 +89,8 @@ uint32_t cpu_isa_detect(void) {
         __builtin_cpu_supports("avx512vnni"))
         isa |= CPU_AVX512;
     if ((isa & CPU_AVX512) && __builtin_cpu_supports("avx512bf16")) isa |= CPU_AVX512_BF16;
-    if ((isa & CPU_AVX512_BF16) && has_amx()) isa |= CPU_AMX;
+    if ((isa & CPU_AVX512_BF16) && __builtin_cpu_supports("avx512vbmi") && has_amx())
+        isa |= CPU_AMX;
 #elif defined(__aarch64__) && defined(__linux__)
     const unsigned long features = getauxval(AT_HWCAP), more = getauxval(AT_HWCAP2);
     if (features & HWCAP_ASIMDDP) isa |= CPU_DOTPROD;

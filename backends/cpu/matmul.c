@@ -1,12 +1,13 @@
 /* backends/cpu/matmul.c: matmul over packed panels, and the table of matmul, grouped_matmul and embed.
  *
- * Two ways for a matrix:
+ * Ways for a matrix:
  *   small (at most 4 rows): one phase; every worker quantizes the rows for itself into its part of the
  *     workspace, then streams its share of the panels once;
  *   tiles: phase 0 fills tiles of up to 12 activation rows together; phase 1 takes chunks of (block of
  *     tiles that fits the second-level cache) x (few groups of panels), panels outside, tiles inside. Tiles of
  *     float weights are three times those of blocks or more; they take k in parts, the sums waiting in the
- *     workspace, so that as many rows share what is read of a panel. */
+ *     workspace, so that as many rows share what is read of a panel;
+ *   rounded to bf16 (AMX, numerics=fast): matmul_tile.c. */
 #include "backends/cpu/kernel.h"
 #include "backends/cpu/matmul_job.h"
 
@@ -114,6 +115,17 @@ static uint64_t rows_workspace(const hy_op *op, uint32_t workers) {
     return tiles_bytes(op) + workers * cpu_mm_scratch_bytes(&p);
 }
 
+/* The class of rounded weights (matmul_tile.c): tiles of bf16, then each worker's own. */
+static uint64_t tile_offset(const hy_op *op) {
+    const cpu_panels p = cpu_panels_of(op);
+    const uint64_t rows = op->operand[HY_MATMUL_x].dim[0];
+    return hy_align_up(hy_align_up(rows, MM_MAX_WIDTH) * 2 * p.k, MM_ALIGN);
+}
+
+static uint64_t tile_workspace(const hy_op *op, uint32_t workers) {
+    return tile_offset(op) + workers * cpu_mm_tile_bytes();
+}
+
 static void fill_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
     const mm_job job = cpu_mm_job_of(call, rows);
@@ -124,8 +136,10 @@ static void fill_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     for (uint64_t i = begin; i < end; i++) {
         const uint32_t first = (uint32_t)(i / parts) * job.widest;
         const uint32_t from = (uint32_t)(i % parts) * FILL_K;
-        fill_tile(call, &job, first, HY_MIN(rows - first, job.widest), from,
-                  HY_MIN(k, from + FILL_K), (uint8_t *)call->workspace + first * job.column_bytes);
+        const uint32_t count = HY_MIN(rows - first, job.widest);
+        uint8_t *tile = job.kernels->add ? cpu_mm_tile_at(&job, call->workspace, rows, first, from)
+                                         : (uint8_t *)call->workspace + first * job.column_bytes;
+        fill_tile(call, &job, first, count, from, HY_MIN(k, from + FILL_K), tile);
     }
 }
 
@@ -204,10 +218,14 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     if (call->variant->tag & MM_TAG_ROWS)
         job.scratch = own + worker * cpu_mm_scratch_bytes(&job.panels);
     cpu_mm_enter(&job);
-    if (rows <= job.widest) { /* streams the weights */
+    if (rows <= job.widest && job.kernels->micro[job.panels.dtype][0]) { /* streams the weights */
         stream s = {&job.panels, &call->next[1], worker, workers, false};
         for (uint64_t begin, end; stream_next(&s, &begin, &end);)
             run_block(&job, call->workspace, begin, end, 0, rows);
+    } else if (job.kernels->add) {
+        cpu_mm_tile_run(call, &job, rows, workers,
+                        (uint8_t *)call->workspace + tile_offset(&call->op) +
+                            worker * cpu_mm_tile_bytes());
     } else {
         run_chunks(call, &job, rows, workers, own + worker * sums_bytes(&job.panels));
     }
@@ -256,8 +274,11 @@ static float cost_amx(const hy_op *op) {
 static float cost_dot(const hy_op *op) {
     return cost_at(op, 190e3f) + BARRIER_US;
 }
+/* What is not bf16 is rounded once for up to 512 rows: 5.6 thousand weights a microsecond. */
 static float cost_tile(const hy_op *op) {
-    return cost_at(op, 500e3f) + BARRIER_US;
+    const hy_tensor *w = &op->operand[HY_MATMUL_w];
+    const float weights = (float)w->dim[0] * (float)w->dim[1];
+    return cost_at(op, 1200e3f) + BARRIER_US + (w->dtype == HY_DTYPE_BF16 ? 0 : weights / 5.6e3f);
 }
 static float cost_dot_small(const hy_op *op) {
     return cost_at(op, 190e3f);
@@ -322,6 +343,11 @@ static bool accepts_embed(const hy_op *op) {
     X(IQ4_NL, iq4_nl, HY_KERNEL_ROUNDS)                                                            \
     X(IQ4_XS, iq4_xs, HY_KERNEL_ROUNDS)                                                            \
     X(MXFP4, mxfp4, HY_KERNEL_ROUNDS)
+/* Those that may be rounded to bf16: not f32, whose every bit may count. */
+#define MM_TILE_DTYPES(X)                                                                          \
+    X(F16, f16, 0)                                                                                 \
+    X(BF16, bf16, 0)                                                                               \
+    MM_BLOCK_DTYPES(X)
 #define MM_WEIGHT_DTYPES(X) MM_FLOAT_DTYPES(X) MM_BLOCK_DTYPES(X)
 
 #define ACCEPTS(NAME, text, rounds)                                                                \
@@ -337,13 +363,18 @@ MM_WEIGHT_DTYPES(ACCEPTS)
 static bool accepts_dot(const hy_op *op) { /* x is operand 0 of both products */
     return accepts_bf16(op) && op->operand[HY_MATMUL_x].dtype != HY_DTYPE_A8;
 }
-static bool accepts_tile(const hy_op *op) {
+static bool tiled(const hy_op *op) {
     const hy_tensor *x = &op->operand[HY_MATMUL_x];
-    return accepts_dot(op) && x->dim[x->rank - 1] % 32 == 0;
+    return x->dtype != HY_DTYPE_A8 && x->dim[x->rank - 1] % 32 == 0;
 }
 static bool accepts_small_dot(const hy_op *op) {
     return accepts_small_bf16(op) && accepts_dot(op);
 }
+#define ACCEPTS_TILE(NAME, text, rounds)                                                           \
+    static bool accepts_tile_##text(const hy_op *op) {                                             \
+        return accepts_##text(op) && tiled(op);                                                    \
+    }
+MM_TILE_DTYPES(ACCEPTS_TILE)
 #endif
 
 #define FLAGS (HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_INVARIANT)
@@ -398,10 +429,11 @@ static bool accepts_small_dot(const hy_op *op) {
 #define TO_BF16                                                                                    \
      .rounded = HY_DTYPE_BF16,                                                                     \
      .flags = HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_ROUNDS, PANEL_CONSTANTS
+#define TILE(NAME, text, rounds)                                                                   \
+    {.name = "cpu.matmul." #text ".tile.amx", COMMON(MATMUL, CPU_AMX, MM_TAG_TILE, 64), TO_BF16,   \
+     ORDERED(3), .accepts = accepts_tile_##text, .phase = {fill_tiles, run_tiles},                 \
+     .workspace = tile_workspace, .cost = cost_tile},
 #define BF16_DOT                                                                                   \
-    {.name = "cpu.matmul.bf16.tile.amx", COMMON(MATMUL, CPU_AMX, MM_TAG_TILE, 16), TO_BF16,        \
-     ORDERED(3), .accepts = accepts_tile, .phase = {fill_tiles, run_tiles},                        \
-     .workspace = tiles_workspace, .cost = cost_tile},                                             \
     {.name = "cpu.matmul.bf16.dot.small.avx512", DOT(MATMUL), ORDERED(2),                          \
      .accepts = accepts_small_dot, .phase = {run_small},                                           \
      .workspace = small_workspace, .cost = cost_dot_small},                                        \
@@ -413,6 +445,7 @@ static bool accepts_small_dot(const hy_op *op) {
 
 const cpu_variant cpu_matmul_variants[] = {
 #if defined(__x86_64__)
+    MM_TILE_DTYPES(TILE)
     BF16_DOT
     MM_BLOCK_DTYPES(AMX)
     MM_WEIGHT_DTYPES(AVX512)

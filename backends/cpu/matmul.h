@@ -80,7 +80,14 @@ typedef struct mm_kernels {
     /* Block formats of ISAs for which it pays; NULL: there are none. k <= MM_BLOCK_CHUNK, whole blocks. */
     void (*unpack[HY_DTYPE_COUNT])(const uint8_t *panel, uint32_t k, mm_unpacked *out);
     mm_wide wide[HY_DTYPE_COUNT][MM_WIDTHS];
-    /* Around calls of micro and wide by one worker, for weights of one dtype; NULL: nothing to do. */
+    /* Rounded weights (matmul_tile.c), for many columns: k of a panel, whole blocks, as bf16
+     * [k / 32][16 pairs of k][16 rows][2]; NULL for bf16, whose panels are that. */
+    void (*round[HY_DTYPE_COUNT])(const uint8_t *panel, uint32_t k, uint8_t *out);
+    /* Adds products of one or two panels of rounded weights, w_step bytes apart, and k of a tile of `width` to z
+     * [panel][width][16], z_step floats from panel to panel. NULL: this ISA has none. */
+    void (*add)(uint32_t panels, const uint8_t *w, uint64_t w_step, const uint8_t *tile,
+                uint32_t width, uint32_t k, float *z, uint64_t z_step);
+    /* Around calls of micro, wide and add by one worker, for weights of one dtype; NULL: nothing to do. */
     void (*enter)(hy_dtype weights);
     void (*leave)(void);
     /* For so few columns unpacking on the way costs less than before; in tiles of few_width. */
@@ -108,7 +115,7 @@ extern const mm_kernels cpu_mm_avx512;
 extern const mm_kernels cpu_mm_avx512bf16;
 /* CPU_AMX: matmul_amx.c, block formats alone. */
 extern const mm_kernels cpu_mm_amx;
-/* CPU_AMX: matmul_amx_bf16.c, for bf16 alone and in a third order. */
+/* CPU_AMX: matmul_amx_bf16.c, in a third order. */
 extern const mm_kernels cpu_mm_amx_bf16;
 #elif defined(__aarch64__)
 /* CPU_DOTPROD; and so on, by name. */

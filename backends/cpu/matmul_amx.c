@@ -120,31 +120,17 @@ WIDE(q2_k, HY_DTYPE_Q2_K, 0, 0, 2)
 WIDE(q3_k, HY_DTYPE_Q3_K, 0, 1, 0)
 WIDE(q6_k, HY_DTYPE_Q6_K, 1, 0, 0)
 
-/* As AVX-512 unpacks, then down to signed bytes. */
-CPU_INLINE void unpack(hy_dtype dtype, char raised, const uint8_t *panel, uint32_t k,
+/* As AVX-512 unpacks, then down to signed bytes, but for q3_k's. */
+CPU_INLINE void unpack(hy_dtype dtype, int raised, const uint8_t *panel, uint32_t k,
                        mm_unpacked *out) {
     cpu_mm_avx512.unpack[dtype](panel, k, out);
-    for (uint32_t i = 0; raised && i < k * CPU_PANEL; i += 64) {
+    if (!raised || dtype == HY_DTYPE_Q3_K) return;
+    const __m512i down = _mm512_set1_epi8((char)raised);
+    for (uint32_t i = 0; i < k * CPU_PANEL; i += 64) {
         const __m512i w = _mm512_load_si512((const void *)(out->w + i));
-        _mm512_store_si512((void *)(out->w + i), _mm512_sub_epi8(w, _mm512_set1_epi8(raised)));
+        _mm512_store_si512((void *)(out->w + i), _mm512_sub_epi8(w, down));
     }
 }
-
-/* X(dtype, name, wide, how far AVX-512's unpacked weights are above signed bytes) */
-#define FORMATS(X)                                                                                 \
-    X(HY_DTYPE_Q8_0, q8_0, scaled, (char)128)                                                      \
-    X(HY_DTYPE_Q4_0, q4_0, scaled, 8)                                                              \
-    X(HY_DTYPE_Q4_1, q4_1, minima, 0)                                                              \
-    X(HY_DTYPE_Q5_0, q5_0, scaled, 16)                                                             \
-    X(HY_DTYPE_Q5_1, q5_1, minima, 0)                                                              \
-    X(HY_DTYPE_Q2_K, q2_k, q2_k, 0)                                                                \
-    X(HY_DTYPE_Q3_K, q3_k, q3_k, 0)                                                                \
-    X(HY_DTYPE_Q4_K, q4_k, minima, 0)                                                              \
-    X(HY_DTYPE_Q5_K, q5_k, minima, 0)                                                              \
-    X(HY_DTYPE_Q6_K, q6_k, q6_k, 32)                                                               \
-    X(HY_DTYPE_IQ4_NL, iq4_nl, scaled, (char)128)                                                  \
-    X(HY_DTYPE_IQ4_XS, iq4_xs, scaled, (char)128)                                                  \
-    X(HY_DTYPE_MXFP4, mxfp4, scaled, 12)
 
 /* ---- what is AVX-512's ---- */
 
@@ -160,7 +146,7 @@ CPU_INLINE void unpack(hy_dtype dtype, char raised, const uint8_t *panel, uint32
     static void unpack_##name(const uint8_t *panel, uint32_t k, mm_unpacked *out) {                \
         unpack(dtype, raised, panel, k, out);                                                      \
     }
-FORMATS(FUNCTIONS)
+AMX_BLOCK_FORMATS(FUNCTIONS)
 
 static void fill(hy_dtype weights, hy_dtype x, const void *row, uint32_t begin, uint32_t end,
                  uint32_t width, uint32_t column, uint8_t *tile) {
@@ -182,9 +168,9 @@ static void quantize(hy_dtype x, const void *row, uint32_t k, void *out) {
 
 const mm_kernels CPU_NAME(cpu_mm) = {
     .width = {1, 2, 4, NARROW, WIDTH},
-    .micro = {FORMATS(MICRO_ROW)},
-    .unpack = {FORMATS(UNPACK_ROW)},
-    .wide = {FORMATS(WIDE_ROW)},
+    .micro = {AMX_BLOCK_FORMATS(MICRO_ROW)},
+    .unpack = {AMX_BLOCK_FORMATS(UNPACK_ROW)},
+    .wide = {AMX_BLOCK_FORMATS(WIDE_ROW)},
     .enter = enter,
     .leave = leave,
     .few = 2 * NARROW,

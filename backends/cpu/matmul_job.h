@@ -70,6 +70,17 @@ void cpu_mm_multiply_tiles(const mm_job *job, const uint8_t *panels, uint32_t ex
 void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, uint32_t expert, const float *z,
                    const float *up, uint32_t group, uint64_t row, uint32_t rows);
 
+/* The tile for rows from `first` on where what belongs to k `at` is filled, in the layout of matmul_tile.c: k is
+ * counted from 0. */
+uint8_t *cpu_mm_tile_at(const mm_job *job, uint8_t *tiles, uint32_t rows, uint32_t first,
+                        uint32_t at);
+/* All groups times `rows` output rows in work items (matmul_tile.c): tiles at the call's workspace; own: this
+ * worker's cpu_mm_tile_bytes(). */
+void cpu_mm_tile_run(cpu_call *call, const mm_job *job, uint32_t rows, uint32_t workers,
+                     uint8_t *own);
+/* Multiple of MM_ALIGN. */
+uint64_t cpu_mm_tile_bytes(void);
+
 /* Asks for lines: the share of columns [column, column + count) of `columns`. May go past what there is. */
 static inline void cpu_mm_ask(const uint8_t *from, uint64_t bytes, uint64_t column, uint64_t count,
                               uint64_t columns) {

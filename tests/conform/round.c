@@ -1,4 +1,4 @@
-/* tests/conform/round.c: rounding of activations to a8 or bf16; of activations and weights to f16. */
+/* tests/conform/round.c: rounding of activations to a8; of activations and weights to f16 or bf16. */
 #include "tests/conform/round.h"
 
 #include <math.h>
@@ -22,7 +22,8 @@ bool conform_rounds(const hy_op *op, const hy_kernel *kernel, uint32_t operand) 
     if (!(kernel->flags & HY_KERNEL_ROUNDS)) return false;
     if (op->kind == HY_OP_ATTENTION) return operand == HY_ATTENTION_q;
     if (!product) return false;
-    if (to_half(kernel)) return operand == HY_MATMUL_x || operand == HY_MATMUL_w;
+    if (to_half(kernel) || to_bfloat(kernel))
+        return operand == HY_MATMUL_x || operand == HY_MATMUL_w;
     return operand == HY_MATMUL_x && op->operand[operand].dtype != HY_DTYPE_A8;
 }
 
@@ -50,9 +51,13 @@ static void round_w_to_half(float *row, uint32_t count) {
 }
 
 /* To nearest even, subnormals to zero. */
-static void round_x_to_bfloat(float *row, uint32_t count) {
+static float to_nearest_bfloat(float x) {
+    return fabsf(x) < 0x1p-126f ? 0 : hy_bf16_to_f32(hy_f32_to_bf16(x));
+}
+
+static void round_to_bfloat(float *row, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
-        row[i] = fabsf(row[i]) < 0x1p-126f ? 0 : hy_bf16_to_f32(hy_f32_to_bf16(row[i]));
+        row[i] = to_nearest_bfloat(row[i]);
 }
 
 hy_status conform_round(const hy_op *op, const hy_kernel *kernel, uint32_t operand,
@@ -68,7 +73,7 @@ hy_status conform_round(const hy_op *op, const hy_kernel *kernel, uint32_t opera
             hy_dequantize_row((hy_dtype)t->dtype, data + at / info->block * info->bytes, out,
                               columns);
             if (to_bfloat(kernel)) {
-                round_x_to_bfloat(out, columns);
+                round_to_bfloat(out, columns);
             } else if (!to_half(kernel)) {
                 hy_quantize_row(HY_DTYPE_A8, out, a8, columns);
                 hy_dequantize_row(HY_DTYPE_A8, a8, out, columns);
@@ -98,8 +103,10 @@ static double half_step_of_bfloat(float x) {
 double conform_rounding(const hy_kernel *kernel, const float *x, const float *w, uint32_t count) {
     double allowed = 0;
     if (to_bfloat(kernel)) {
-        for (uint32_t i = 0; i < count; i++)
-            allowed += half_step_of_bfloat(x[i]) * fabs((double)w[i]);
+        for (uint32_t i = 0; i < count; i++) {
+            const double dx = half_step_of_bfloat(x[i]), rounded = (double)to_nearest_bfloat(w[i]);
+            allowed += fabs((double)x[i]) * fabs((double)w[i] - rounded) + dx * fabs(rounded);
+        }
         return allowed;
     }
     if (to_half(kernel)) {

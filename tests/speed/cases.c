@@ -55,6 +55,10 @@ static hy_dtype activations(hy_dtype weights) {
     return hy_dtype_get(weights)->quantized ? HY_DTYPE_A8 : HY_DTYPE_F32;
 }
 
+bool speed_suits(const speed_case *c, const hy_kernel *kernel) {
+    return !c->whole || kernel->rounded == HY_DTYPE_BF16;
+}
+
 /* ---- matrices ---------------------------------------------------------------------------------- */
 
 static hy_status matmul(const walk *w, hy_dtype type, uint32_t n, uint32_t k, uint32_t t) {
@@ -64,6 +68,11 @@ static hy_status matmul(const walk *w, hy_dtype type, uint32_t n, uint32_t k, ui
     c.op.operand[HY_MATMUL_w].constant = 1;
     c.rotated = 1u << HY_MATMUL_w;
     snprintf(c.shape, sizeof c.shape, "%s %ux%u, %u tokens", hy_dtype_get(type)->name, n, k, t);
+    HY_TRY(emit(w, &c));
+    c.whole = activations(type) == HY_DTYPE_A8;
+    if (!c.whole) return HY_OK;
+    set(&c.op, HY_MATMUL_x, HY_DTYPE_F32, HY_COUNTER_T, t, k, 0, 0);
+    c.op.operand[HY_MATMUL_out] = (hy_tensor){0};
     return emit(w, &c);
 }
 

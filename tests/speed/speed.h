@@ -17,7 +17,12 @@ typedef struct speed_case {
     uint32_t context;    /* attention: positions that the last token sees */
     uint32_t rotated;    /* bit i: operand i is read from memory, not from a cache */
     double flops, bytes; /* of one run: operations, and bytes moved at least */
+    bool whole;          /* the case before again, x as float32 instead of a8 */
 } speed_case;
+
+/* Whether a kernel that a device offers for the case is to be measured on it: of those that take x either way, only
+ * with a8. */
+bool speed_suits(const speed_case *c, const hy_kernel *kernel);
 
 /* Visits the cases. op: "matmul", ... or NULL for all; type: of weights or of the cache, or NULL for all;
  * shape: numbers as in speed_shape_help, or NULL for those of models. A visit that fails ends the walk.

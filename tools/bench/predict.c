@@ -36,7 +36,7 @@ static hy_status measure(void *user, const speed_case *c) {
     HY_TRY(device->backend->candidates(device, &c->op, kernels, &count));
     while (k < count && strcmp(kernels[k].name, t->cost->op.kernel) != 0)
         k++;
-    if (k == count) return HY_OK;
+    if (k == count || !speed_suits(c, &kernels[k])) return HY_OK;
     speed_trial *run;
     double excess[MOST_ROUNDS], scratch[MOST_ROUNDS], seconds;
     HY_TRY(speed_trial_new(device, c, &kernels[k], &run));
