@@ -95,9 +95,9 @@ static hy_status visit(void *user, const speed_case *c) {
     hy_kernel kernels[HY_MAX_CANDIDATES];
     uint32_t count = 0;
     HY_TRY(s->device->backend->candidates(s->device, &c->op, kernels, &count));
-    for (uint32_t i = 0, best = 0; i < count; i++, best += speed_suits(c, &kernels[i - 1])) {
+    for (uint32_t i = 0; i < count; i++) {
         if (!speed_suits(c, &kernels[i])) continue;
-        if (s->o->kernel ? !strstr(kernels[i].name, s->o->kernel) : best > 0) continue;
+        if (s->o->kernel ? !strstr(kernels[i].name, s->o->kernel) : i > 0 || c->whole) continue;
         result r;
         if (!s->o->json && isatty(2)) fprintf(stderr, "%s, %s\r", kernels[i].name, c->shape);
         const hy_status status = measure(s, c, &kernels[i], &r);
