@@ -430,7 +430,7 @@ MM_TILE_DTYPES(ACCEPTS_TILE)
      .rounded = HY_DTYPE_BF16,                                                                     \
      .flags = HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_ROUNDS, PANEL_CONSTANTS
 #define TILE(NAME, text, rounds)                                                                   \
-    {.name = "cpu.matmul." #text ".tile.amx", COMMON(MATMUL, CPU_AMX, MM_TAG_TILE, 64), TO_BF16,   \
+    {.name = "cpu.matmul." #text ".tile.amx", COMMON(MATMUL, CPU_AMX, MM_TAG_TILE, 16), TO_BF16,   \
      ORDERED(3), .accepts = accepts_tile_##text, .phase = {fill_tiles, run_tiles},                 \
      .workspace = tile_workspace, .cost = cost_tile},
 #define BF16_DOT                                                                                   \

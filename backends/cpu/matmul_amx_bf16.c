@@ -108,21 +108,19 @@ CPU_INLINE void dequantize(const uint8_t *w, int g, int g_end, __m512 a, __m512 
 }
 
 /* mm_kernels.round of block formats once dtype and raised are constants. Rounds once, as dequantizing to float32
- * does, and then to bf16. */
+ * does, and then to bf16. Formats with minima, and only they, are not raised. */
 CPU_INLINE void round_blocks(hy_dtype dtype, int raised, const uint8_t *panel, uint32_t k,
                              uint8_t *out) {
     const uint32_t as = dtype == HY_DTYPE_Q6_K ? 2 : 1; /* scales of 32 k; offsets, if any */
     const uint32_t bs = dtype == HY_DTYPE_Q2_K ? 2 : 1;
     const __m512 down = _mm512_set1_ps((float)-raised);
-    const int minima = dtype == HY_DTYPE_Q2_K || dtype == HY_DTYPE_Q4_K || dtype == HY_DTYPE_Q5_K ||
-                       dtype == HY_DTYPE_Q4_1 || dtype == HY_DTYPE_Q5_1;
     mm_unpacked u;
     cpu_mm_avx512.unpack[dtype](panel, k, &u);
     for (uint32_t s = 0; s < k / STEP; s++) {
         UNROLL for (uint32_t h = 0; h < HY_MAX(as, bs); h++) {
             const __m512 a = _mm512_load_ps(u.scales.a[as * s + (as > 1 ? h : 0)]);
-            const __m512 b = minima ? _mm512_load_ps(u.scales.b[bs * s + (bs > 1 ? h : 0)])
-                                    : _mm512_mul_ps(a, down);
+            const __m512 b = raised ? _mm512_mul_ps(a, down)
+                                    : _mm512_load_ps(u.scales.b[bs * s + (bs > 1 ? h : 0)]);
             const int groups = 8 / HY_MAX((int)as, (int)bs), g = (int)h * groups;
             dequantize(u.w + 512 * s, g, g + groups, a, b, out + REGISTER * s);
         }

@@ -85,9 +85,9 @@ static bool exact_cache(tally *t, const golden_case *c, hy_model *model, double 
     return ok;
 }
 
-/* The default f16 cache costs no more than 1e-6 on top; attention that rounds to bf16 has the 5e-5 of that. On quantized files a device that rounds activations
- * rounds other values then, an error of the same size but another sample: the exact device (ref) shows what
- * the cache costs, and here half as much again is allowed. */
+/* The default f16 cache costs no more than 1e-6 on top; attention that rounds to bf16 has the 5e-5 of that. On
+ * quantized files a device that rounds activations rounds other values then, an error of the same size but another
+ * sample: the exact device (ref) shows what the cache costs, and here half as much again is allowed. */
 static void default_cache(tally *t, const golden_case *c, hy_model *model, double exact) {
     hy_engine *engine;
     golden_logits logits = {{0}};
