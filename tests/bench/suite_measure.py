@@ -226,6 +226,19 @@ class Turns(Bench):
             self.assertEqual(len(set(row['flags'])), len(row['flags']))
         self.assertRegex(done.err.decode(), 'B / A')
 
+    def test_noise_of_all_samples(self):
+        row, = self.rows(*QUICK, '-p', 8, '-n', 0)
+        for speeds, noisy in (((100, 105, 102.5), False), ((100, 101, 120), True)):
+            for i, speed in enumerate(speeds):
+                row.update(repetitions=1, samples_ts=[speed], samples_ns=[round(8e9 / speed)], flags=['drift'])
+                self.write(f'row{i}', json.dumps([row]))
+            script = self.write('prints', '#!/bin/sh\ncat row0\nmv row1 row0\nmv row2 row1\n')
+            os.chmod(script, 0o755)
+            done = self.call('bench', *QUICK, '-p', 8, '-n', 0, '--vs-binary', script, '-r', 3, '-o', 'json')
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual(done.json[1]['samples_ts'], list(speeds))
+            self.assertEqual(done.json[1]['flags'], ['drift', 'noisy'] if noisy else ['drift'])
+
     def test_bad_binaries(self):
         self.refused('bench', *QUICK, '--vs-binary', 'nowhere', match=('nowhere', 'no such file'))
         self.refused('bench', *QUICK, '--vs-binary', '/bin/true', match=('/bin/true', 'no rows'))

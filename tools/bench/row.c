@@ -155,7 +155,12 @@ static void add_flag(json_t *row, const char *name) {
         json_array_append_new(json_object_get(row, "flags"), json_string(name));
 }
 
+/* Of the samples that the row has now: two may scatter where three do not. */
 static void flag_noise(json_t *row) {
+    json_t *flags = json_object_get(row, "flags");
+    for (size_t i = json_array_size(flags); i-- > 0;)
+        if (strcmp(json_string_value(json_array_get(flags, i)), "noisy") == 0)
+            json_array_remove(flags, i);
     if (row_number(row, "cv") > 0.03) add_flag(row, "noisy");
 }
 
