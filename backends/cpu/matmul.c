@@ -14,7 +14,7 @@
 enum {
     SMALL_ROWS = 4,
     FILL_K = 256, /* elements of a tile that one worker fills at a time: in the first-level cache */
-    PART_BYTES = 2048,  /* of a tile's column: a part of k */
+    PART_BYTES = 1024,  /* of a tile's column: a part of k */
     GROUPS_A_CHUNK = 8, /* at most */
     SUM_COLUMNS =
         MM_X_BLOCK_BYTES / PART_BYTES + MM_MAX_WIDTH /* rows of a block, with a tile's padding */
@@ -100,14 +100,21 @@ static bool takes_parts(hy_dtype weights) {
     return !hy_dtype_get(weights)->quantized;
 }
 
-/* One worker's sums between parts. */
-static uint64_t sums_bytes(const cpu_panels *p) {
-    return (uint64_t)SUM_COLUMNS * GROUPS_A_CHUNK * p->units * CPU_PANEL * sizeof(float);
+/* Sums between parts, from one panel's to the next. */
+static uint64_t sums_step(uint64_t rows) {
+    return hy_align_up(rows, MM_MAX_WIDTH) * CPU_PANEL;
+}
+
+/* One worker's, of an op of `rows` rows. */
+static uint64_t sums_bytes(const cpu_panels *p, uint64_t rows) {
+    return sums_step(HY_MIN(rows, (uint64_t)SUM_COLUMNS)) * GROUPS_A_CHUNK * p->units *
+           sizeof(float);
 }
 
 static uint64_t tiles_workspace(const hy_op *op, uint32_t workers) {
     const cpu_panels p = cpu_panels_of(op);
-    return tiles_bytes(op) + (takes_parts(p.dtype) ? workers * sums_bytes(&p) : 0);
+    const uint64_t rows = op->operand[HY_MATMUL_x].dim[0];
+    return tiles_bytes(op) + (takes_parts(p.dtype) ? workers * sums_bytes(&p, rows) : 0);
 }
 
 static uint64_t rows_workspace(const hy_op *op, uint32_t workers) {
@@ -146,10 +153,40 @@ static void fill_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
 /* Groups [g, g_end) times output rows [first, last). */
 static void run_block(const mm_job *job, const uint8_t *tiles, uint64_t g, uint64_t g_end,
                       uint32_t first, uint32_t last) {
-    for (; g < g_end; g++) {
-        const uint8_t *panels = cpu_mm_group_panels(job, 0, (uint32_t)g);
-        cpu_mm_multiply_tiles(job, panels, 0, (uint32_t)g, tiles + first * job->column_bytes, first,
-                              last);
+    cpu_mm_multiply_groups(job, 0, (uint32_t)g, (uint32_t)g_end, tiles + first * job->column_bytes,
+                           first, last);
+}
+
+/* k [k, k + length) of rows [first, last); their sums are `step` floats apart from panel to panel. */
+typedef struct k_part {
+    const mm_job *job;
+    const uint8_t *tiles;
+    uint32_t k, length, first, last;
+    uint64_t step;
+} k_part;
+
+/* One or two panels times that. Meanwhile the next are asked for. */
+static void add_part(const k_part *part, const uint8_t *panel, uint32_t panels, float *sums) {
+    const mm_kernels *kernels = part->job->kernels;
+    const cpu_panels *p = &part->job->panels;
+    const uint32_t widest = part->job->widest;
+    const uint64_t x_bytes =
+        part->job->column_bytes / p->k; /* half a pair behind an odd k is no matter */
+    const uint64_t bytes = part->length * cpu_bytes(p->dtype, CPU_PANEL);
+    for (uint32_t t = part->first; t < part->last; t += widest, sums += widest * CPU_PANEL) {
+        const uint32_t w = cpu_mm_width_index(kernels, HY_MIN(part->last - t, widest));
+        const uint8_t *tile =
+            part->tiles + t * part->job->column_bytes + part->k * x_bytes * kernels->width[w];
+        for (uint32_t i = 0; i < panels; i++)
+            cpu_mm_ask(panel + (panels + i) * p->bytes, bytes, t - part->first, widest,
+                       part->last - part->first);
+        if (panels == 2 && kernels->width[w] == widest) {
+            kernels->pair[p->dtype](panel, p->bytes, tile, part->length, sums, part->step);
+            continue;
+        }
+        for (uint32_t i = 0; i < panels; i++)
+            kernels->micro[p->dtype][w](panel + i * p->bytes, tile, part->length,
+                                        sums + i * part->step);
     }
 }
 
@@ -157,29 +194,21 @@ static void run_block(const mm_job *job, const uint8_t *tiles, uint64_t g, uint6
 static void run_parts(const mm_job *job, const uint8_t *tiles, float *sums, uint64_t begin,
                       uint64_t end, uint32_t first, uint32_t last) {
     const cpu_panels *p = &job->panels;
-    const uint64_t x_bytes =
-        job->column_bytes / p->k; /* half a pair behind an odd k is no matter */
-    const uint64_t w_bytes = cpu_bytes(p->dtype, CPU_PANEL);
-    const uint32_t part = (uint32_t)(PART_BYTES / x_bytes);
-    const uint64_t stride = SUM_COLUMNS * CPU_PANEL;
-    memset(sums, 0, (end - begin) * p->units * stride * sizeof *sums);
-    for (uint32_t k = 0; k < p->k; k += part) {
-        const uint32_t length = HY_MIN(part, p->k - k);
-        for (uint64_t i = 0; i < (end - begin) * p->units; i++) {
-            const uint8_t *panel =
-                job->weights + cpu_group_offset(p, 0, (uint32_t)begin) + i * p->bytes + k * w_bytes;
-            for (uint32_t t = first; t < last; t += job->widest) {
-                const uint32_t w = cpu_mm_width_index(job->kernels, HY_MIN(last - t, job->widest));
-                cpu_mm_ask(panel + p->bytes, length * w_bytes, t - first, job->widest,
-                           last - first);
-                job->kernels->micro[p->dtype][w](
-                    panel, tiles + t * job->column_bytes + k * x_bytes * job->kernels->width[w],
-                    length, sums + i * stride + (uint64_t)(t - first) * CPU_PANEL);
-            }
-        }
+    const uint32_t length = (uint32_t)(PART_BYTES / (job->column_bytes / p->k));
+    const uint32_t panels = (uint32_t)(end - begin) * p->units;
+    const uint32_t at_once = job->kernels->pair[p->dtype] ? 2 : 1;
+    const uint8_t *from = job->weights + cpu_group_offset(p, 0, (uint32_t)begin);
+    k_part part = {job, tiles, 0, 0, first, last, sums_step(last - first)};
+    memset(sums, 0, panels * part.step * sizeof *sums);
+    for (; part.k < p->k; part.k += length) {
+        part.length = HY_MIN(length, p->k - part.k);
+        for (uint32_t i = 0; i < panels; i += at_once)
+            add_part(&part, from + i * p->bytes + part.k * cpu_bytes(p->dtype, CPU_PANEL),
+                     HY_MIN(panels - i, at_once), sums + i * part.step);
     }
-    for (uint64_t g = begin; g < end; g++, sums += p->units * stride)
-        cpu_mm_finish(job, job->kernels, 0, sums, sums + stride, (uint32_t)g, first, last - first);
+    for (uint64_t g = begin; g < end; g++, sums += p->units * part.step)
+        cpu_mm_finish(job, job->kernels, 0, sums, sums + part.step, (uint32_t)g, first,
+                      last - first);
 }
 
 /* Chunks of blocks of tiles x groups of panels; own: this worker's part of the workspace. */
@@ -195,8 +224,8 @@ static void run_chunks(cpu_call *call, const mm_job *job, uint32_t rows, uint32_
                    per_block = hy_div_up(count, blocks) * job->widest;
     const uint64_t wanted =
         groups * blocks / (8 * (uint64_t)workers); /* groups a chunk: 8 chunks each */
-    const uint64_t step = wanted < 1 ? 1 : HY_MIN(wanted, GROUPS_A_CHUNK),
-                   steps = hy_div_up(groups, step);
+    const uint64_t step = wanted < 2 ? 1 : HY_MIN(wanted & ~1ull, GROUPS_A_CHUNK), /* pairs */
+        steps = hy_div_up(groups, step);
     for (;;) {
         const uint64_t i = atomic_fetch_add_explicit(&call->next[1], 1, memory_order_relaxed);
         if (i >= steps * blocks) return;
@@ -227,7 +256,7 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
                         (uint8_t *)call->workspace + tile_offset(&call->op) +
                             worker * cpu_mm_tile_bytes());
     } else {
-        run_chunks(call, &job, rows, workers, own + worker * sums_bytes(&job.panels));
+        run_chunks(call, &job, rows, workers, own + worker * sums_bytes(&job.panels, rows));
     }
     cpu_mm_leave(&job);
 }

@@ -24,10 +24,11 @@
 #include "backends/cpu/panel.h"
 
 enum {
-    MM_MAX_WIDTH = 32,   /* columns of the widest tile of any ISA */
-    MM_WIDTHS = 6,       /* different tile widths of one ISA at most */
-    MM_CHUNK = 64,       /* k after which float weights' partial sums are added up */
-    MM_BLOCK_CHUNK = 512 /* the same for block formats; a multiple of every block */
+    MM_MAX_WIDTH = 32,       /* columns of the widest tile of any ISA */
+    MM_WIDTHS = 6,           /* different tile widths of one ISA at most */
+    MM_CHUNK = 64,           /* k after which float weights' partial sums are added up */
+    MM_AHEAD = 8 * MM_CHUNK, /* k of theirs asked for ahead by kernels that read several streams */
+    MM_BLOCK_CHUNK = 512     /* the same for block formats; a multiple of every block */
 };
 
 /* A tile is `width` activation rows, interleaved for one pass over a panel; columns past the rows there
@@ -57,6 +58,13 @@ typedef struct mm_unpacked {
 /* Adds one chunk (k elements) times the tile's part to z [width][16]. */
 typedef void (*mm_wide)(const mm_unpacked *chunk, const uint8_t *tile, uint32_t k, float *z);
 
+/* The same for two chunks, and an mm_micro of float weights for two panels `step` bytes apart; the second's z is
+ * z_step floats behind the first's. */
+typedef void (*mm_wide_pair)(const mm_unpacked chunk[2], const uint8_t *tile, uint32_t k, float *z,
+                             uint64_t z_step);
+typedef void (*mm_pair)(const uint8_t *panels, uint64_t step, const uint8_t *tile, uint32_t k,
+                        float *z, uint64_t z_step);
+
 /* What is done to a dot product on its way out. */
 typedef struct mm_epilogue {
     const float *bias; /* of this expert, [N], or NULL */
@@ -80,6 +88,9 @@ typedef struct mm_kernels {
     /* Block formats of ISAs for which it pays; NULL: there are none. k <= MM_BLOCK_CHUNK, whole blocks. */
     void (*unpack[HY_DTYPE_COUNT])(const uint8_t *panel, uint32_t k, mm_unpacked *out);
     mm_wide wide[HY_DTYPE_COUNT][MM_WIDTHS];
+    /* For two panels and a tile of the greatest width; NULL: they go one after the other. */
+    mm_pair pair[HY_DTYPE_COUNT];
+    mm_wide_pair wide_pair[HY_DTYPE_COUNT];
     /* Rounded weights (matmul_tile.c), for many columns: k of a panel, whole blocks, as bf16
      * [k / 32][16 pairs of k][16 rows][2]; NULL for bf16, whose panels are that. */
     void (*round[HY_DTYPE_COUNT])(const uint8_t *panel, uint32_t k, uint8_t *out);
@@ -87,7 +98,7 @@ typedef struct mm_kernels {
      * [panel][width][16], z_step floats from panel to panel. NULL: this ISA has none. */
     void (*add)(uint32_t panels, const uint8_t *w, uint64_t w_step, const uint8_t *tile,
                 uint32_t width, uint32_t k, float *z, uint64_t z_step);
-    /* Around calls of micro, wide and add by one worker, for weights of one dtype; NULL: nothing to do. */
+    /* Around calls of all of those and add by one worker, for weights of one dtype; NULL: nothing to do. */
     void (*enter)(hy_dtype weights);
     void (*leave)(void);
     /* For so few columns unpacking on the way costs less than before; in tiles of few_width. */

@@ -2,8 +2,9 @@
  *
  * One register holds 16 rows x 4 k of unsigned weights; vpdpbusd multiplies them with four int8 of one
  * column, broadcast from the tile. A tile of up to 8 columns unpacks as it goes; for more a chunk of
- * the panel is unpacked once, to the first-level cache, and multiplied with one tile after the other. A
- * tile of 12 columns needs 12 sums, 12 float accumulators and four others of the 32 registers. Weights
+ * the panel is unpacked once, to the first-level cache, and multiplied with one tile after the other. 12
+ * columns of a tile, or 6 and two panels, need 12 sums, 12 float accumulators and four others of the 32
+ * registers; with two panels a broadcast is one load for two products. Weights
  * that are signed bytes by nature are stored 128 higher in the register; the tile's aux takes that back.
  * q2_k and q3_k chunks are multiplied with their integer scales while they are unpacked: that fits a
  * byte, and so they have one sum per 32 k like the others. */
@@ -15,7 +16,7 @@ enum { MM_BYTE_OFFSET = 128, MM_Q3_OFFSET = 127 };
     F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4) F(__VA_ARGS__, 8)
 #define MM_EACH_WIDTH(F, ...) MM_EACH_NARROW(F, __VA_ARGS__) F(__VA_ARGS__, 12)
 enum { MM_NARROW = 8 }; /* columns that unpack as they go */
-#define MM_UNROLL _Pragma("GCC unroll 16")
+#define MM_UNROLL _Pragma("GCC unroll 24")
 /* What was loaded before is loaded again after: registers are for sums, not for values that two
  * sub-blocks or two chunks share. */
 #define MM_FORGET() __asm__ volatile("" ::: "memory")
@@ -95,17 +96,34 @@ CPU_INLINE __m512i broadcast(const uint8_t *p) {
     return _mm512_set1_epi32((int32_t)load_u32(p));
 }
 
-/* acc += dot * a * scale, + b * aux for each of the `minima` (0, 1, 2) terms; columns [first, first + count)
- * of the `n` of a tile, x: its 32 k. */
-CPU_INLINE void add_sums(const int minima, const int n, const int first, const int count,
-                         const uint8_t *x, __m512 a, const __m512 *b, const __m512i *dot,
+/* acc += dot * a * scale, + b * aux for each of the `minima` (0, 1, 2) terms; dot and acc are [panel][count],
+ * scale: where the tile's are, of the first of these columns of n. */
+CPU_INLINE void add_sums(const int minima, const int panels, const int n, const int count,
+                         const uint8_t *scale, const __m512 *a, __m512 (*b)[2], const __m512i *dot,
                          __m512 *acc) {
-    const uint8_t *scale = x + n * 32, *aux = scale + 4 * n;
+    MM_UNROLL for (int c = 0; c < count; c++, scale += 4) {
+        const __m512 xs = _mm512_castsi512_ps(broadcast(scale));
+        MM_UNROLL for (int p = c; p < panels * count; p += count) acc[p] =
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[p]), _mm512_mul_ps(a[p / count], xs), acc[p]);
+        MM_UNROLL for (int h = 0; h < minima; h++) {
+            const __m512 term = _mm512_castsi512_ps(broadcast(scale + 4 * n * (h + 1)));
+            MM_UNROLL for (int p = c; p < panels * count; p += count) acc[p] =
+                _mm512_fmadd_ps(b[p / count][h], term, acc[p]);
+        }
+    }
+}
+
+/* The same of q6_k: two sums of 16 k each, and their a. */
+CPU_INLINE void add_halves(const int panels, const int count, const uint8_t *scale,
+                           const __m512 (*a)[2], const __m512i *low, const __m512i *high,
+                           __m512 *acc) {
     MM_UNROLL for (int c = 0; c < count; c++) {
-        const __m512 s = _mm512_mul_ps(a, _mm512_castsi512_ps(broadcast(scale + 4 * (first + c))));
-        acc[first + c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[c]), s, acc[first + c]);
-        MM_UNROLL for (int h = 0; h < minima; h++) acc[first + c] = _mm512_fmadd_ps(
-            b[h], _mm512_castsi512_ps(broadcast(aux + 4 * (n * h + first + c))), acc[first + c]);
+        const __m512 xs = _mm512_castsi512_ps(broadcast(scale + 4 * c));
+        MM_UNROLL for (int p = c; p < panels * count; p += count) {
+            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(low[p]), a[p / count][0]);
+            t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high[p]), a[p / count][1], t);
+            acc[p] = _mm512_fmadd_ps(t, xs, acc[p]);
+        }
     }
 }
 
@@ -133,11 +151,12 @@ CPU_INLINE void packed_dots(mm_format f, const int n, const uint8_t *sub, const 
 /* One sub-block of a format without scales of 16 k. */
 CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const uint8_t *x, __m512 a,
                           __m512 b, __m512 *acc) {
+    __m512 minimum[1][2] = {{b, b}};
     __m512i dot[MM_NARROW];
     MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
         f.minima ? _mm512_setzero_si512() : broadcast(x + n * 36 + 4 * c);
     packed_dots(f, n, sub, x, dot);
-    add_sums(f.minima, n, 0, n, x, a, &b, dot, acc);
+    add_sums(f.minima, 1, n, n, x + n * 32, &a, minimum, dot, acc);
 }
 
 /* 16 rows' bytes as int32. */
@@ -255,15 +274,11 @@ CPU_INLINE void halves_block(mm_format f, const int n, const uint8_t *panel, con
                              const uint8_t *x, __m512 d, int s, __m512 *acc) {
     const __m512i none = _mm512_setzero_si512();
     __m512i dot[2][MM_NARROW];
-    __m512 a[2];
+    __m512 a[1][2];
     half_dots(f, n, sub, x, dot);
-    MM_UNROLL for (int h = 0; h < 2; h++) a[h] =
+    MM_UNROLL for (int h = 0; h < 2; h++) a[0][h] =
         _mm512_mul_ps(d, _mm512_cvtepi32_ps(half_scales(f, panel, none, s, h)));
-    MM_UNROLL for (int c = 0; c < n; c++) {
-        __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[0][c]), a[0]);
-        t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[1][c]), a[1], t);
-        acc[c] = _mm512_fmadd_ps(t, _mm512_castsi512_ps(broadcast(x + n * 32 + 4 * c)), acc[c]);
-    }
+    add_halves(1, n, x + n * 32, a, dot[0], dot[1], acc);
 }
 
 /* One panel block (256 k) of a format with scales of 16 k. */
@@ -283,13 +298,14 @@ CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, cons
         }
         if (f.dtype == HY_DTYPE_Q3_K && s % 2 == 0) words = scale_words(panel, s / 2);
         __m512i isum[MM_NARROW];
-        __m512 b[2];
+        __m512 b[1][2];
         scaled_dots(f, n, panel, sub, x, words, s, isum);
         for (int h = 0; f.minima && h < 2; h++) {
             const __m512i mn = _mm512_srli_epi32(bytes_16(panel + 64 + 16 * (2 * s + h)), 4);
-            b[h] = _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), _mm512_cvtepi32_ps(mn));
+            b[0][h] =
+                _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), _mm512_cvtepi32_ps(mn));
         }
-        add_sums(f.minima ? 2 : 0, n, 0, n, x, d, b, isum, acc);
+        add_sums(f.minima ? 2 : 0, 1, n, n, x + n * 32, &d, b, isum, acc);
     }
 }
 
@@ -359,66 +375,88 @@ CPU_INLINE void mm_unpack(mm_format f, const uint8_t *panel, uint32_t k, mm_unpa
     }
 }
 
-/* Sums over groups [g, g_end) for columns [first, first + count). */
-CPU_INLINE void wide_dots(const int first, const int count, const uint8_t *w, const uint8_t *x,
-                          int g, int g_end, __m512i *dot) {
+/* Some columns of a tile of n, and one or two chunks: sums are [panel][column]. */
+typedef struct wide_part {
+    int n, panels, first, count;
+} wide_part;
+
+/* dot: begins with what takes back the weights' offset (a field of the tile), or zero; then the sums over groups
+ * [g, g_end) of sub-block s of the chunks at u. */
+CPU_INLINE void wide_dots(const wide_part p, const mm_unpacked *u, uint32_t s, const uint8_t *x,
+                          const uint8_t *offset, int g, int g_end, __m512i *dot) {
+    MM_UNROLL for (int i = 0; i < p.panels * p.count; i++) dot[i] =
+        offset ? broadcast(offset + 4 * (p.first + i % p.count)) : _mm512_setzero_si512();
     MM_UNROLL for (int i = g; i < g_end; i++) {
-        const __m512i weights = _mm512_load_si512((const void *)(w + 64 * i));
-        MM_UNROLL for (int c = 0; c < count; c++) dot[c] =
-            _mm512_dpbusd_epi32(dot[c], weights, broadcast(x + (first + c) * 32 + 4 * i));
-    }
-}
-
-/* q6_k: half the columns at a time, so that registers hold the sums of both halves. a: their scales. */
-CPU_INLINE void wide_halves(const int n, const uint8_t *w, const uint8_t *x,
-                            const float (*a)[CPU_PANEL], __m512 *acc) {
-    const uint8_t *aux = x + n * 36;
-    const int count = n / 2;
-    MM_UNROLL for (int first = 0; first < n; first += count) {
-        __m512i low[MM_MAX_WIDTH / 2], high[MM_MAX_WIDTH / 2];
-        MM_UNROLL for (int c = 0; c < count; c++) {
-            low[c] = broadcast(aux + 4 * (first + c));
-            high[c] = broadcast(aux + 4 * (n + first + c));
-        }
-        wide_dots(first, count, w, x, 0, 4, low);
-        wide_dots(first, count, w, x, 4, 8, high);
-        MM_UNROLL for (int c = 0; c < count; c++) {
-            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(low[c]), _mm512_load_ps(a[0]));
-            t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high[c]), _mm512_load_ps(a[1]), t);
-            acc[first + c] = _mm512_fmadd_ps(
-                t, _mm512_castsi512_ps(broadcast(x + n * 32 + 4 * (first + c))), acc[first + c]);
+        __m512i w[2];
+        MM_UNROLL for (int q = 0; q < p.panels; q++) w[q] =
+            _mm512_load_si512((const void *)(u[q].w + 512 * s + 64 * i));
+        MM_UNROLL for (int c = 0; c < p.count; c++) {
+            const __m512i four = broadcast(x + (p.first + c) * 32 + 4 * i);
+            MM_UNROLL for (int q = 0; q < p.panels; q++) dot[q * p.count + c] =
+                _mm512_dpbusd_epi32(dot[q * p.count + c], w[q], four);
         }
     }
 }
 
-/* An mm_wide once f and n are constants; of f what matters are split, minima and whether it is q6_k. */
+/* 32 k: acc += what sub-block s of the chunks makes of x. */
+CPU_INLINE void wide_block(mm_format f, const wide_part p, const mm_unpacked *u, uint32_t s,
+                           const uint8_t *x, __m512 *acc) {
+    const uint8_t *scale = x + p.n * 32 + 4 * p.first, *aux = x + p.n * 36;
+    __m512i dot[MM_MAX_WIDTH], high[MM_MAX_WIDTH];
+    __m512 a[2], halves[2][2];
+    if (f.dtype == HY_DTYPE_Q6_K) {
+        wide_dots(p, u, s, x, aux, 0, 4, dot);
+        wide_dots(p, u, s, x, aux + 4 * p.n, 4, 8, high);
+        MM_UNROLL for (int q = 0; q < 2 * p.panels; q++) halves[q / 2][q % 2] =
+            _mm512_load_ps(u[q / 2].scales.a[2 * s + (uint32_t)q % 2]);
+        add_halves(p.panels, p.count, scale, (const __m512(*)[2])halves, dot, high, acc);
+        return;
+    }
+    const int minima = f.minima ? 1 + f.split : 0; /* of 32 k */
+    wide_dots(p, u, s, x, minima ? NULL : aux, 0, 8, dot);
+    MM_UNROLL for (int q = 0; q < p.panels; q++) {
+        a[q] = _mm512_load_ps(u[q].scales.a[s]);
+        MM_UNROLL for (int h = 0; h < minima; h++) halves[q][h] =
+            _mm512_load_ps(u[q].scales.b[(uint32_t)minima * s + (uint32_t)h]);
+    }
+    add_sums(minima, p.panels, p.n, p.count, scale, a, halves, dot, acc);
+}
+
+/* All k of a chunk. */
+CPU_INLINE void wide_blocks(mm_format f, const wide_part p, const mm_unpacked *u,
+                            const uint8_t *tile, uint32_t k, float *z, uint64_t z_step) {
+    __m512 acc[MM_MAX_WIDTH];
+    MM_UNROLL for (int i = 0; i < p.panels * p.count; i++) acc[i] = _mm512_setzero_ps();
+    for (uint32_t s = 0; s < k / 32; s++, tile += p.n * (int)mm_column_bytes(f.dtype, 32)) {
+        MM_FORGET();
+        wide_block(f, p, u, s, tile, acc);
+    }
+    z += 16 * p.first;
+    MM_UNROLL for (int i = 0; i < p.panels * p.count; i++) {
+        float *to = z + (uint64_t)(i / p.count) * z_step + 16 * (i % p.count);
+        _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), acc[i]));
+    }
+}
+
+/* An mm_wide once f and n are constants; of f what matters are split, minima and whether it is q6_k, whose
+ * columns have two sums each. */
 CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, const uint8_t *tile,
                                uint32_t k, float *z) {
-    const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
-    __m512 acc[MM_MAX_WIDTH];
-    MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm512_setzero_ps();
-    for (uint32_t s = 0; s < k / 32; s++, tile += step) {
-        MM_FORGET();
-        if (f.dtype == HY_DTYPE_Q6_K) {
-            wide_halves(n, u->w + 512 * s, tile, u->scales.a + 2 * s, acc);
-            continue;
-        }
-        const __m512 a = _mm512_load_ps(u->scales.a[s]);
-        const uint8_t *aux = tile + n * 36;
-        __m512i dot[MM_MAX_WIDTH];
-        __m512 b[2];
-        MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
-            f.minima ? _mm512_setzero_si512() : broadcast(aux + 4 * c);
-        wide_dots(0, n, u->w + 512 * s, tile, 0, 8, dot);
-        for (int h = 0; f.minima && h <= f.split; h++)
-            b[h] = _mm512_load_ps(u->scales.b[f.split ? 2 * s + (uint32_t)h : s]);
-        add_sums(f.minima ? 1 + f.split : 0, n, 0, n, tile, a, b, dot, acc);
-    }
-    MM_UNROLL for (int c = 0; c < n; c++)
-        _mm512_storeu_ps(z + 16 * c, _mm512_add_ps(_mm512_loadu_ps(z + 16 * c), acc[c]));
+    const int count = f.dtype == HY_DTYPE_Q6_K ? n / 2 : n;
+    MM_UNROLL for (int first = 0; first < n; first += count)
+        wide_blocks(f, (wide_part){n, 1, first, count}, u, tile, k, z, 0);
+}
+
+/* An mm_wide_pair, the same way. */
+CPU_INLINE void mm_wide_pair_blocks(mm_format f, const int n, const mm_unpacked *u,
+                                    const uint8_t *tile, uint32_t k, float *z, uint64_t z_step) {
+    const int count = f.dtype == HY_DTYPE_Q6_K ? n / 3 : n / 2;
+    MM_UNROLL for (int first = 0; first < n; first += count)
+        wide_blocks(f, (wide_part){n, 2, first, count}, u, tile, k, z, z_step);
 }
 
 #define MM_WIDE 1
+#define MM_PAIR 12 /* columns of the tile that has functions for pairs of panels */
 /* Formats that are alike once unpacked share functions: X(a format of that sort, its name, split, minima). */
 #define MM_WIDE_FORMATS(X)                                                                         \
     X(HY_DTYPE_Q8_0, q8_0, 0, 0)                                                                   \
@@ -428,20 +466,24 @@ CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, c
     X(HY_DTYPE_Q6_K, q6_k, 1, 0)
 #define MM_WIDE_FUNCTIONS(DTYPE, name, split, minima)                                              \
     MM_WIDE_FUNCTION(DTYPE, name, split, minima, 8)                                                \
-    MM_WIDE_FUNCTION(DTYPE, name, split, minima, 12)
-#define MM_LIKE_q8_0 MM_WIDE_OF(q8_0)
-#define MM_LIKE_q4_0 MM_WIDE_OF(q8_0)
-#define MM_LIKE_q5_0 MM_WIDE_OF(q8_0)
-#define MM_LIKE_iq4_nl MM_WIDE_OF(q8_0)
-#define MM_LIKE_iq4_xs MM_WIDE_OF(q8_0)
-#define MM_LIKE_mxfp4 MM_WIDE_OF(q8_0)
-#define MM_LIKE_q3_k MM_WIDE_OF(q3_k)
-#define MM_LIKE_q4_1 MM_WIDE_OF(q4_k)
-#define MM_LIKE_q5_1 MM_WIDE_OF(q4_k)
-#define MM_LIKE_q4_k MM_WIDE_OF(q4_k)
-#define MM_LIKE_q5_k MM_WIDE_OF(q4_k)
-#define MM_LIKE_q2_k MM_WIDE_OF(q2_k)
-#define MM_LIKE_q6_k MM_WIDE_OF(q6_k)
-#define MM_WIDE_OF(name)                                                                           \
-    { NULL, NULL, NULL, wide_##name##_8, wide_##name##_12 }
-#define MM_WIDE_ENTRIES(name) MM_LIKE_##name
+    MM_WIDE_FUNCTION(DTYPE, name, split, minima, 12)                                               \
+    MM_WIDE_PAIR_FUNCTION(DTYPE, name, split, minima)
+#define MM_LIKE_q8_0 q8_0
+#define MM_LIKE_q4_0 q8_0
+#define MM_LIKE_q5_0 q8_0
+#define MM_LIKE_iq4_nl q8_0
+#define MM_LIKE_iq4_xs q8_0
+#define MM_LIKE_mxfp4 q8_0
+#define MM_LIKE_q3_k q3_k
+#define MM_LIKE_q4_1 q4_k
+#define MM_LIKE_q5_1 q4_k
+#define MM_LIKE_q4_k q4_k
+#define MM_LIKE_q5_k q4_k
+#define MM_LIKE_q2_k q2_k
+#define MM_LIKE_q6_k q6_k
+#define MM_WIDE_OF(like)                                                                           \
+    { NULL, NULL, NULL, wide_##like##_8, wide_##like##_12 }
+#define MM_WIDE_PAIR_OF(like) wide_pair_##like
+#define MM_LIKE(X, name) X(name)
+#define MM_WIDE_ENTRIES(name) MM_LIKE(MM_WIDE_OF, MM_LIKE_##name)
+#define MM_WIDE_PAIR_ENTRY(name) MM_LIKE(MM_WIDE_PAIR_OF, MM_LIKE_##name)

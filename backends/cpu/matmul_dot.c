@@ -8,63 +8,40 @@
 #include "backends/cpu/kernel.h"
 #include "backends/cpu/matmul.h"
 
-#define UNROLL _Pragma("GCC unroll 16")
-enum {
-    PAIRS = MM_CHUNK / 2,
-    AHEAD =
-        8 *
-        PAIRS, /* pairs asked for ahead: several streams are more than hardware prefetchers follow */
-    PAIR_BYTES = 4
-};
+#define MM_UNROLL _Pragma("GCC unroll 24")
+#define MM_PAIR 12
+enum { PLAIN_K = 2, PAIR_BYTES = 4 }; /* an element: a pair of bf16 as 32 bits */
 
-/* Two bf16 of one column in all lanes. */
-CPU_INLINE __m512bh pair_of(const uint8_t *p) {
-    int32_t pair;
-    memcpy(&pair, p, sizeof pair);
-    return (__m512bh)_mm512_set1_epi32(pair);
+/* ---- what matmul_float.h asks for ---- */
+
+CPU_INLINE v16 plain_16(hy_dtype dtype, const uint8_t *panel, uint64_t pair, const int odd) {
+    (void)dtype, (void)odd;
+    return _mm512_loadu_ps((const void *)(panel + pair * CPU_PANEL * PAIR_BYTES));
 }
 
-/* `lanes` chunks of `pairs` pairs side by side (they add up independently), from pair k on. */
-CPU_INLINE void dot_chunks(const int n, const int lanes, const uint8_t *panel, const uint8_t *tile,
-                           uint64_t k, uint64_t pairs, __m512 *acc) {
-    __m512 part[MM_MAX_WIDTH];
-    UNROLL for (int i = 0; i < n * lanes; i++) part[i] = _mm512_setzero_ps();
-    for (uint64_t i = k; i < k + pairs; i++) {
-        UNROLL for (int l = 0; l < lanes; l++) {
-            const uint64_t at = i + (uint64_t)l * PAIRS;
-            const uint8_t *row = panel + at * CPU_PANEL * PAIR_BYTES;
-            if (lanes > 1) __builtin_prefetch(row + AHEAD * CPU_PANEL * PAIR_BYTES, 0, 2);
-            const __m512bh w = (__m512bh)_mm512_loadu_si512((const void *)row);
-            const uint8_t *x = tile + at * (uint64_t)n * PAIR_BYTES;
-            UNROLL for (int c = 0; c < n; c++) part[l * n + c] =
-                _mm512_dpbf16_ps(part[l * n + c], w, pair_of(x + c * PAIR_BYTES));
-        }
-    }
-    UNROLL for (int i = 0; i < n * lanes; i++) acc[i % n] = _mm512_add_ps(acc[i % n], part[i]);
+CPU_INLINE v16 plain_madd(v16 w, v16 x, v16 sum) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)x);
 }
 
-/* An mm_micro once n is constant. */
-CPU_INLINE void mm_dot(const int n, const uint8_t *panel, const uint8_t *tile, uint32_t k,
-                       float *z) {
-    const int lanes =
-        n <= 4 ? 4 / n : 1; /* hides the latency of a dot when there are few columns */
-    const uint64_t pairs = ((uint64_t)k + 1) / 2, step = (uint64_t)lanes * PAIRS;
-    __m512 acc[MM_MAX_WIDTH];
-    UNROLL for (int c = 0; c < n; c++) acc[c] = _mm512_loadu_ps(z + 16 * c);
-    uint64_t at = 0;
-    for (; lanes > 1 && pairs - at >= step; at += step)
-        dot_chunks(n, lanes, panel, tile, at, PAIRS, acc);
-    for (; at < pairs; at += PAIRS)
-        dot_chunks(n, 1, panel, tile, at, HY_MIN(pairs - at, (uint64_t)PAIRS), acc);
-    UNROLL for (int c = 0; c < n; c++) _mm512_storeu_ps(z + 16 * c, acc[c]);
+/* Several streams at a time are more than hardware prefetchers follow. */
+CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t pair, const int odd) {
+    (void)dtype, (void)odd;
+    __builtin_prefetch(panel + pair * CPU_PANEL * PAIR_BYTES, 0, 2);
 }
+
+#include "backends/cpu/matmul_float.h"
 
 #define EACH_WIDTH(F) F(1) F(2) F(4) F(8) F(12)
 #define FUNCTION(width)                                                                            \
     static void dot_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {     \
-        mm_dot(width, panel, tile, k, z);                                                          \
+        mm_plain(HY_DTYPE_BF16, width, panel, tile, (k + 1) / PLAIN_K, z);                         \
     }
 EACH_WIDTH(FUNCTION)
+
+static void dot_pair(const uint8_t *panels, uint64_t step, const uint8_t *tile, uint32_t k,
+                     float *z, uint64_t z_step) {
+    mm_plain_pair(HY_DTYPE_BF16, MM_PAIR, panels, step, tile, (k + 1) / PLAIN_K, z, z_step);
+}
 
 /* 32 elements from k on, zeros at and past `end`, rounded to nearest even. */
 CPU_INLINE __m512i rounded_32(hy_dtype x, const void *row, uint32_t k, uint32_t end) {
@@ -97,6 +74,7 @@ static void finish(const mm_epilogue *e, const float *z, const float *up, uint32
 const mm_kernels CPU_NAME(cpu_mm) = {
     .width = {EACH_WIDTH(WIDTH)},
     .micro = {[HY_DTYPE_BF16] = {EACH_WIDTH(ENTRY)}},
+    .pair = {[HY_DTYPE_BF16] = dot_pair},
     .fill = fill,
     .finish = finish,
 };

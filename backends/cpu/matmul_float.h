@@ -1,15 +1,19 @@
 /* backends/cpu/matmul_float.h: panels of float weights times tiles, sixteen rows at a time; included by
- * matmul_kernel.c alone, behind matmul_avx2.h or matmul_avx512.h, whose MM_UNROLL it uses. */
+ * matmul_kernel.c, behind matmul_avx2.h or matmul_avx512.h, and by matmul_dot.c, whose elements are pairs of bf16.
+ * They define MM_UNROLL, PLAIN_K (k of an element), plain_16, plain_madd and ask_ahead. */
+
+/* In elements. */
+enum { PLAIN_CHUNK = MM_CHUNK / PLAIN_K, PLAIN_AHEAD = MM_AHEAD / PLAIN_K };
 
 /* Element i of `lanes` chunks that lie side by side. */
 CPU_INLINE void plain_step(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
                            const float *x, uint64_t i, const int odd, v16 *part) {
     MM_UNROLL for (int l = 0; l < lanes; l++) {
-        const uint64_t at = i + (uint64_t)l * MM_CHUNK;
-        if (lanes > 1) ask_ahead(dtype, panel, at + MM_AHEAD, odd);
+        const uint64_t at = i + (uint64_t)l * PLAIN_CHUNK;
+        if (lanes > 1) ask_ahead(dtype, panel, at + PLAIN_AHEAD, odd);
         const v16 w = plain_16(dtype, panel, at, odd);
         MM_UNROLL for (int c = 0; c < n; c++) part[l * n + c] =
-            v16_fma(w, v16_set(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
+            plain_madd(w, v16_set(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
     }
 }
 
@@ -27,17 +31,52 @@ CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const
     MM_UNROLL for (int i = 0; i < n * lanes; i++) acc[i % n] = v16_add(acc[i % n], part[i]);
 }
 
-/* Float weights: an mm_micro once dtype and n are constants. */
+/* Float weights: an mm_micro once dtype and n are constants. k: elements. */
 CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, const uint8_t *tile,
                          uint32_t k, float *z) {
     const float *x = (const float *)(const void *)tile;
     const int lanes = n <= 4 ? 4 / n : 1; /* hides the latency of fma when there are few columns */
+    const uint32_t step = (uint32_t)lanes * PLAIN_CHUNK;
     v16 acc[MM_MAX_WIDTH];
     MM_UNROLL for (int c = 0; c < n; c++) acc[c] = v16_load(z + 16 * c);
     uint32_t at = 0;
-    for (; lanes > 1 && k - at >= (uint32_t)lanes * MM_CHUNK; at += (uint32_t)lanes * MM_CHUNK)
-        plain_chunks(dtype, n, lanes, panel, x, at, MM_CHUNK, acc);
-    for (; at < k; at += MM_CHUNK)
-        plain_chunks(dtype, n, 1, panel, x, at, HY_MIN(k - at, MM_CHUNK), acc);
+    for (; lanes > 1 && k - at >= step; at += step)
+        plain_chunks(dtype, n, lanes, panel, x, at, PLAIN_CHUNK, acc);
+    for (; at < k; at += PLAIN_CHUNK)
+        plain_chunks(dtype, n, 1, panel, x, at, HY_MIN(k - at, (uint32_t)PLAIN_CHUNK), acc);
     MM_UNROLL for (int c = 0; c < n; c++) v16_store(z + 16 * c, acc[c]);
 }
+
+#ifdef MM_PAIR
+/* Element i of two panels. */
+CPU_INLINE void pair_step(hy_dtype dtype, const int n, const uint8_t *const panel[2],
+                          const float *x, uint64_t i, const int odd, v16 *part) {
+    const v16 first = plain_16(dtype, panel[0], i, odd), second = plain_16(dtype, panel[1], i, odd);
+    MM_UNROLL for (int c = 0; c < n; c++) {
+        const v16 one = v16_set(x[i * (uint64_t)n + (uint64_t)c]);
+        part[c] = plain_madd(first, one, part[c]);
+        part[n + c] = plain_madd(second, one, part[n + c]);
+    }
+}
+
+/* An mm_pair, the same way: one load of the tile for two products, and no register for z. */
+CPU_INLINE void mm_plain_pair(hy_dtype dtype, const int n, const uint8_t *panels, uint64_t step,
+                              const uint8_t *tile, uint32_t k, float *z, uint64_t z_step) {
+    const float *x = (const float *)(const void *)tile;
+    const uint8_t *const panel[2] = {panels, panels + step};
+    for (uint64_t at = 0, end; at < k; at = end) {
+        v16 part[2 * MM_PAIR];
+        end = HY_MIN(at + PLAIN_CHUNK, (uint64_t)k);
+        MM_UNROLL for (int i = 0; i < 2 * n; i++) part[i] = v16_zero();
+        for (uint64_t i = at; i + 1 < end; i += 2) {
+            pair_step(dtype, n, panel, x, i, 0, part);
+            pair_step(dtype, n, panel, x, i + 1, 1, part);
+        }
+        if ((end - at) % 2) pair_step(dtype, n, panel, x, end - 1, 0, part);
+        MM_UNROLL for (int i = 0; i < 2 * n; i++) {
+            float *to = z + (uint64_t)(i / n) * z_step + 16 * (i % n);
+            v16_store(to, v16_add(v16_load(to), part[i]));
+        }
+    }
+}
+#endif

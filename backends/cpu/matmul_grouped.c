@@ -186,19 +186,17 @@ void cpu_mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers) {
     if (call->variant->tag & MM_TAG_ROWS) job.scratch = w.scratch;
     const uint64_t groups = job.panels.groups, runs = w.head[0];
     const uint64_t wanted = groups * runs / (8 * (uint64_t)workers);
-    const uint64_t step = wanted < 1 ? 1 : HY_MIN(wanted, 8), steps = hy_div_up(groups, step);
+    const uint64_t step = wanted < 2 ? 1 : HY_MIN(wanted & ~1ull, 8),
+                   steps = hy_div_up(groups, step);
     cpu_mm_enter(&job);
     for (;;) {
         const uint64_t i = atomic_fetch_add_explicit(&call->next[2], 1, memory_order_relaxed);
         if (i >= steps * runs) break;
         const run *r = &w.runs[i / steps];
         const uint64_t begin = i % steps * step, end = HY_MIN(begin + step, groups);
-        for (uint64_t g = begin; g < end; g++) {
-            const uint8_t *panels = cpu_mm_group_panels(&job, r->expert, (uint32_t)g);
-            cpu_mm_multiply_tiles(&job, panels, r->expert, (uint32_t)g,
-                                  w.tiles + r->column * job.column_bytes, r->first,
-                                  r->first + r->count);
-        }
+        cpu_mm_multiply_groups(&job, r->expert, (uint32_t)begin, (uint32_t)end,
+                               w.tiles + r->column * job.column_bytes, r->first,
+                               r->first + r->count);
     }
     cpu_mm_leave(&job);
 }

@@ -136,86 +136,121 @@ void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const u
 
 /* ---- tiles over chunks that are unpacked once ---- */
 
-/* Tiles [first, last) of rows and what is known of them. */
+enum { Z_STEP = MM_TILES * MM_MAX_WIDTH * CPU_PANEL };
+
+/* Rows [first, last) as tiles, and the groups of an expert that they are multiplied with: one, or two of one panel
+ * each. */
 typedef struct tile_list {
     const uint8_t *tiles;
     uint32_t first, last;
+    uint32_t expert, group, groups;
 } tile_list;
 
 static uint32_t columns_at(const mm_job *job, const tile_list *list, uint32_t t) {
     return HY_MIN(list->last - t, job->widest);
 }
 
-/* Asks for the lines that the outputs of a tile will be stored to, one to a row. */
-static void ask_for_outputs(const mm_job *job, uint32_t group, uint32_t first, uint32_t count) {
+/* Asks for the lines that `count` groups' outputs of a tile will be stored to, one to a row and group. */
+static void ask_for_outputs(const mm_job *job, const tile_list *list, uint32_t t) {
     if (job->order || job->pairs != 1) return;
-    const uint8_t *out = job->out + first * job->out_stride[0] +
-                         cpu_bytes(job->epilogue.out_dtype, (uint64_t)group * CPU_PANEL);
-    for (uint32_t c = 0; c < count; c++)
-        __builtin_prefetch(out + c * job->out_stride[0], 1);
+    const uint64_t group = cpu_bytes(job->epilogue.out_dtype, CPU_PANEL);
+    const uint8_t *out = job->out + t * job->out_stride[0] + list->group * group;
+    for (uint32_t c = 0; c < columns_at(job, list, t); c++, out += job->out_stride[0])
+        for (uint32_t g = 0; g < list->groups; g++)
+            __builtin_prefetch(out + g * group, 1);
 }
 
-/* Sums of one panel for all tiles: z [tile][widest][16], zeros before. Meanwhile the panel's next bytes are
- * asked for: a chunk is read in one go, too fast for hardware to see it coming. */
-static void multiply_panel(const mm_job *job, const uint8_t *panel, uint32_t group,
-                           const tile_list *list, float *z) {
+/* One or two chunks times tile t of the list, whose part for k begins at `at`. */
+static void multiply_chunks(const mm_job *job, const mm_unpacked *chunk, uint32_t panels,
+                            const tile_list *list, uint32_t t, uint32_t at, uint32_t k, float *z) {
     const mm_kernels *kernels = job->kernels;
+    const hy_dtype dtype = job->panels.dtype;
+    const uint32_t index = cpu_mm_width_index(kernels, columns_at(job, list, t));
+    const uint32_t width = kernels->width[index];
+    const uint8_t *tile =
+        list->tiles + (t - list->first) * job->column_bytes + width * mm_column_bytes(dtype, at);
+    if (panels == 2 && width == job->widest) {
+        kernels->wide_pair[dtype](chunk, tile, k, z, Z_STEP);
+        return;
+    }
+    for (uint32_t i = 0; i < panels; i++)
+        kernels->wide[dtype][index](&chunk[i], tile, k, z + i * Z_STEP);
+}
+
+/* Sums of one or two panels for all tiles: z [panel][tile][widest][16], Z_STEP to a panel, zeros before.
+ * Meanwhile the panels' next bytes are asked for: a chunk is read in one go, too fast for hardware to see it
+ * coming. */
+static void multiply_panels(const mm_job *job, const uint8_t *panel, uint32_t panels,
+                            const tile_list *list, float *z) {
     const cpu_panels *p = &job->panels;
     const uint32_t tiles = (uint32_t)hy_div_up(list->last - list->first, job->widest);
-    mm_unpacked chunk;
+    mm_unpacked chunk[2];
     for (uint32_t at = 0; at < p->k; at += MM_BLOCK_CHUNK) {
         const uint32_t k = HY_MIN(p->k - at, MM_BLOCK_CHUNK);
         const uint64_t bytes = p->bytes * k / p->k;
-        kernels->unpack[p->dtype](panel, k, &chunk);
+        for (uint32_t i = 0; i < panels; i++)
+            job->kernels->unpack[p->dtype](panel + i * p->bytes, k, &chunk[i]);
         panel += bytes;
         for (uint32_t i = 0; i < tiles; i++) {
-            const uint32_t t = list->first + i * job->widest, count = columns_at(job, list, t);
-            const uint32_t index = cpu_mm_width_index(kernels, count);
-            cpu_mm_ask(panel, bytes, i, 1, tiles);
-            if (at + k == p->k) ask_for_outputs(job, group, t, count);
-            kernels->wide[p->dtype][index](&chunk,
-                                           list->tiles + (t - list->first) * job->column_bytes +
-                                               kernels->width[index] *
-                                                   mm_column_bytes(p->dtype, at),
-                                           k, z + (uint64_t)i * job->widest * CPU_PANEL);
+            const uint32_t t = list->first + i * job->widest;
+            for (uint32_t j = 0; j < panels; j++)
+                cpu_mm_ask(panel + j * p->bytes, bytes, i, 1, tiles);
+            if (at + k == p->k) ask_for_outputs(job, list, t);
+            multiply_chunks(job, chunk, panels, list, t, at, k,
+                            z + (uint64_t)i * job->widest * CPU_PANEL);
         }
     }
 }
 
-static void multiply_wide(const mm_job *job, const uint8_t *panels, uint32_t expert, uint32_t group,
-                          const tile_list *list) {
-    _Alignas(64) float z[2][MM_TILES * MM_MAX_WIDTH * CPU_PANEL];
-    const uint32_t columns = list->last - list->first;
+static void multiply_wide(const mm_job *job, const uint8_t *panels, const tile_list *list) {
+    _Alignas(64) float z[2][Z_STEP];
+    const uint32_t columns = list->last - list->first, units = job->panels.units;
+    const uint32_t count = list->groups * units; /* panels, 1 or 2 */
+    const uint32_t at_once = job->kernels->wide_pair[job->panels.dtype] ? count : 1;
     const size_t bytes = hy_div_up(columns, job->widest) * job->widest * CPU_PANEL * sizeof **z;
-    for (uint32_t unit = 0; unit < job->panels.units; unit++) {
-        memset(z[unit], 0, bytes);
-        multiply_panel(job, panels + unit * job->panels.bytes, group, list, z[unit]);
-    }
-    for (uint32_t t = list->first, i = 0; t < list->last; t += job->widest, i++) {
-        const uint64_t at = (uint64_t)i * job->widest * CPU_PANEL;
-        cpu_mm_finish(job, job->kernels, expert, z[0] + at, z[1] + at, group, t,
-                      columns_at(job, list, t));
-    }
+    for (uint32_t i = 0; i < count; i++)
+        memset(z[i], 0, bytes);
+    for (uint32_t i = 0; i < count; i += at_once)
+        multiply_panels(job, panels + i * job->panels.bytes, at_once, list, z[i]);
+    for (uint32_t t = list->first, at = 0; t < list->last;
+         t += job->widest, at += job->widest * CPU_PANEL)
+        for (uint32_t g = 0; g < list->groups; g++)
+            cpu_mm_finish(job, job->kernels, list->expert, z[g] + at, z[1] + at, list->group + g, t,
+                          columns_at(job, list, t));
 }
 
-void cpu_mm_multiply_tiles(const mm_job *job, const uint8_t *panels, uint32_t expert,
-                           uint32_t group, const uint8_t *tiles, uint32_t first, uint32_t last) {
+/* Groups whose panels are at hand: tiles of the ISA's greatest width, the last as wide as the rest needs, one
+ * after the other. */
+static void multiply_tiles(const mm_job *job, const uint8_t *panels, tile_list list,
+                           uint32_t last) {
     const mm_kernels *kernels = job->kernels;
     const hy_dtype dtype = job->panels.dtype;
-    const bool few = last - first <= kernels->few;
-    while (first < last) {
-        const uint32_t count = HY_MIN(last - first, job->widest);
+    const bool few = last - list.first <= kernels->few;
+    for (; list.first < last; list.first = list.last) {
+        const uint32_t count = HY_MIN(last - list.first, job->widest);
         const uint32_t index = cpu_mm_width_index(kernels, count);
-        uint32_t end = first + count;
         if (kernels->micro[dtype][index] && (few || !kernels->wide[dtype][index])) {
-            multiply_tile(job, panels, expert, group, tiles, first, count);
+            list.last = list.first + count;
+            for (uint32_t g = 0; g < list.groups; g++)
+                multiply_tile(job, panels + g * job->panels.units * job->panels.bytes, list.expert,
+                              list.group + g, list.tiles, list.first, count);
         } else {
-            end = HY_MIN(last, first + MM_TILES * job->widest);
-            const uint32_t rest = (end - first) % job->widest;
-            if (rest && !kernels->wide[dtype][cpu_mm_width_index(kernels, rest)]) end -= rest;
-            multiply_wide(job, panels, expert, group, &(tile_list){tiles, first, end});
+            list.last = HY_MIN(last, list.first + MM_TILES * job->widest);
+            const uint32_t rest = (list.last - list.first) % job->widest;
+            if (rest && !kernels->wide[dtype][cpu_mm_width_index(kernels, rest)]) list.last -= rest;
+            multiply_wide(job, panels, &list);
         }
-        tiles += (end - first) * job->column_bytes;
-        first = end;
+        list.tiles += (list.last - list.first) * job->column_bytes;
+    }
+}
+
+void cpu_mm_multiply_groups(const mm_job *job, uint32_t expert, uint32_t begin, uint32_t end,
+                            const uint8_t *tiles, uint32_t first, uint32_t last) {
+    const bool pairs =
+        !job->scratch && job->panels.units == 1 && job->kernels->wide_pair[job->panels.dtype];
+    tile_list list = {tiles, first, last, expert, begin, 1};
+    for (; list.group < end; list.group += list.groups) {
+        list.groups = pairs ? HY_MIN(end - list.group, 2) : 1;
+        multiply_tiles(job, cpu_mm_group_panels(job, expert, list.group), list, last);
     }
 }

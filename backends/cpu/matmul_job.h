@@ -57,13 +57,12 @@ uint32_t cpu_mm_width_index(const mm_kernels *kernels, uint32_t columns);
 void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
                      uint32_t first, uint32_t count);
 
-/* Where cpu_mm_multiply finds the group's panels; packs them first when they are not. */
+/* Where the group's panels are; packs them first when they are not. */
 const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t group);
 
-/* Outputs of `group`, whose panels are at hand, for output rows [first, last): tiles of the ISA's greatest
- * width, the last as wide as the rest needs, one after the other. */
-void cpu_mm_multiply_tiles(const mm_job *job, const uint8_t *panels, uint32_t expert,
-                           uint32_t group, const uint8_t *tiles, uint32_t first, uint32_t last);
+/* Outputs of an expert's groups [begin, end) for output rows [first, last); tiles: theirs. */
+void cpu_mm_multiply_groups(const mm_job *job, uint32_t expert, uint32_t begin, uint32_t end,
+                            const uint8_t *tiles, uint32_t first, uint32_t last);
 
 /* Finishes outputs of `group` of an expert, of `rows` output rows: z and, with glu, up (else ignored): 16 sums for
  * each. */

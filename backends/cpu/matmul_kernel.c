@@ -163,15 +163,19 @@ CPU_INLINE void chunk_scales(mm_format f, const uint8_t *header, uint32_t s, con
     if (scaled && sc) memcpy(out->sc[2 * s], own.sc, 2 * subs * sizeof own.sc[0]);
 }
 
-/* Element k of a panel's 16 rows, k being odd or not. */
+/* What matmul_float.h asks for: element k of a panel's 16 rows, k being odd or not. */
 CPU_INLINE v16 plain_16(hy_dtype dtype, const uint8_t *panel, uint64_t k, const int odd) {
     if (dtype == HY_DTYPE_F32) return v16_load((const float *)(const void *)panel + 16 * k);
     if (dtype == HY_DTYPE_F16) return v16_load_f16((const uint16_t *)(const void *)panel + 16 * k);
     return v16_load_bf16_pair(panel + (k - (uint64_t)odd) * 32, odd);
 }
 
+enum { PLAIN_K = 1 };
+CPU_INLINE v16 plain_madd(v16 w, v16 x, v16 sum) {
+    return v16_fma(w, x, sum);
+}
+
 /* Several streams at a time are more than hardware prefetchers follow. Lines hold two k of halves. */
-enum { MM_AHEAD = 8 * MM_CHUNK };
 CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k, const int odd) {
     if (dtype == HY_DTYPE_F32)
         __builtin_prefetch(panel + 64 * k, 0, 2);
@@ -225,6 +229,20 @@ MM_PLAIN_FORMATS(MM_PLAIN_FUNCTIONS)
                                       float *z) {                                                  \
         mm_wide_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1}, width, u, tile, k, z);       \
     }
+#ifdef MM_PAIR
+#define MM_WIDE_PAIR_FUNCTION(DTYPE, name, split, minima)                                          \
+    static void wide_pair_##name(const mm_unpacked *u, const uint8_t *tile, uint32_t k, float *z,  \
+                                 uint64_t z_step) {                                                \
+        mm_wide_pair_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1}, MM_PAIR, u, tile, k, z, \
+                            z_step);                                                               \
+    }
+#define MM_PLAIN_PAIR_FUNCTION(DTYPE, name)                                                        \
+    static void pair_##name(const uint8_t *panel, uint64_t step, const uint8_t *tile, uint32_t k,  \
+                            float *z, uint64_t z_step) {                                           \
+        mm_plain_pair(DTYPE, MM_PAIR, panel, step, tile, k, z, z_step);                            \
+    }
+MM_PLAIN_FORMATS(MM_PLAIN_PAIR_FUNCTION)
+#endif
 MM_BLOCK_FORMATS(MM_UNPACK_FUNCTION)
 MM_WIDE_FORMATS(MM_WIDE_FUNCTIONS)
 #endif
@@ -442,6 +460,9 @@ static void finish(const mm_epilogue *e, const float *z, const float *up, uint32
 #define MM_PLAIN_ROW(DTYPE, name) [DTYPE] = {MM_EACH_WIDTH(MM_ROW_ENTRY, DTYPE, name)},
 #define MM_UNPACK_ROW(DTYPE, name, header, sub, subs, split, minima) [DTYPE] = unpack_##name,
 #define MM_WIDE_ROW(DTYPE, name, header, sub, subs, split, minima) [DTYPE] = MM_WIDE_ENTRIES(name),
+#define MM_WIDE_PAIR_ROW(DTYPE, name, header, sub, subs, split, minima)                            \
+    [DTYPE] = MM_WIDE_PAIR_ENTRY(name),
+#define MM_PLAIN_PAIR_ROW(DTYPE, name) [DTYPE] = pair_##name,
 
 const mm_kernels CPU_NAME(cpu_mm) = {
     .width = {MM_WIDTH_LIST},
@@ -451,6 +472,10 @@ const mm_kernels CPU_NAME(cpu_mm) = {
     .wide = {MM_BLOCK_FORMATS(MM_WIDE_ROW)},
     .few = 2 * MM_NARROW,
     .few_width = MM_NARROW,
+#endif
+#ifdef MM_PAIR
+    .pair = {MM_PLAIN_FORMATS(MM_PLAIN_PAIR_ROW)},
+    .wide_pair = {MM_BLOCK_FORMATS(MM_WIDE_PAIR_ROW)},
 #endif
     .fill = fill,
     .finish = finish,
