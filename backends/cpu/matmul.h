@@ -55,13 +55,20 @@ typedef struct mm_unpacked {
     mm_scales scales;
 } __attribute__((aligned(64))) mm_unpacked;
 
+/* What one or two panels will be read next. Kernels ask for it a little at a time: a burst would hold them up. */
+typedef struct mm_next {
+    const uint8_t *panel[2];
+    uint32_t bytes; /* of each, for every 32 k that are multiplied */
+} mm_next;
+
 /* Adds one chunk (k elements) times the tile's part to z [width][16]. */
-typedef void (*mm_wide)(const mm_unpacked *chunk, const uint8_t *tile, uint32_t k, float *z);
+typedef void (*mm_wide)(const mm_unpacked *chunk, const uint8_t *tile, uint32_t k,
+                        const mm_next *next, float *z);
 
 /* The same for two chunks, and an mm_micro of float weights for two panels `step` bytes apart; the second's z is
  * z_step floats behind the first's. */
-typedef void (*mm_wide_pair)(const mm_unpacked chunk[2], const uint8_t *tile, uint32_t k, float *z,
-                             uint64_t z_step);
+typedef void (*mm_wide_pair)(const mm_unpacked chunk[2], const uint8_t *tile, uint32_t k,
+                             const mm_next *next, float *z, uint64_t z_step);
 typedef void (*mm_pair)(const uint8_t *panels, uint64_t step, const uint8_t *tile, uint32_t k,
                         float *z, uint64_t z_step);
 
@@ -132,6 +139,13 @@ extern const mm_kernels cpu_mm_amx_bf16;
 /* CPU_DOTPROD; and so on, by name. */
 extern const mm_kernels cpu_mm_dotprod, cpu_mm_i8mm, cpu_mm_sve256, cpu_mm_sve512;
 #endif
+
+/* Asks for what panel i will need while the 32 k of `block` are multiplied. */
+static inline void mm_ask_next(const mm_next *next, int i, uint32_t block) {
+    const uint8_t *from = next->panel[i] + (uint64_t)block * next->bytes;
+    for (uint32_t b = 0; b < next->bytes; b += 64)
+        __builtin_prefetch(from + b, 0, 2);
+}
 
 /* Bytes of one column of a tile; of matmul_dot.c's at most. */
 static inline uint64_t mm_column_bytes(hy_dtype weights, uint64_t k) {

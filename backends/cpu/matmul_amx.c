@@ -92,7 +92,7 @@ CPU_INLINE void add_sums(sort f, const mm_scales *scales, uint32_t s, const uint
 
 /* An mm_wide once f and step, a block's bytes in a tile, are constants. */
 CPU_INLINE void wide(sort f, uint64_t step, const mm_unpacked *u, const uint8_t *tile, uint32_t k,
-                     float *z) {
+                     const mm_next *next, float *z) {
     _Alignas(64) sums sum[SUMS * 2];
     const uint32_t blocks = k / 32, of = f.halves ? 2 : 1; /* sums of a block */
     __m512 acc[WIDTH];
@@ -101,9 +101,10 @@ CPU_INLINE void wide(sort f, uint64_t step, const mm_unpacked *u, const uint8_t 
         multiply(f, u->w + 512 * s, tile + s * step, sum + of * s);
     UNROLL for (int c = 0; c < WIDTH; c++) acc[c] = _mm512_setzero_ps();
     for (uint32_t s = 0; s < blocks; s++) {
-        const uint32_t next = s + SUMS - 1;
-        if (next < blocks)
-            multiply(f, u->w + 512 * next, tile + next * step, sum + of * (next % SUMS));
+        const uint32_t ahead = s + SUMS - 1;
+        mm_ask_next(next, 0, s);
+        if (ahead < blocks)
+            multiply(f, u->w + 512 * ahead, tile + ahead * step, sum + of * (ahead % SUMS));
         add_sums(f, &u->scales, s, tile + s * step, (const sums *)sum + of * (s % SUMS), acc);
     }
     UNROLL for (int c = 0; c < WIDTH; c++)
@@ -111,8 +112,9 @@ CPU_INLINE void wide(sort f, uint64_t step, const mm_unpacked *u, const uint8_t 
 }
 
 #define WIDE(name, like, ...)                                                                      \
-    static void wide_##name(const mm_unpacked *u, const uint8_t *tile, uint32_t k, float *z) {     \
-        wide((sort){__VA_ARGS__}, WIDTH *mm_column_bytes(like, 32), u, tile, k, z);                \
+    static void wide_##name(const mm_unpacked *u, const uint8_t *tile, uint32_t k,                 \
+                            const mm_next *next, float *z) {                                       \
+        wide((sort){__VA_ARGS__}, WIDTH *mm_column_bytes(like, 32), u, tile, k, next, z);          \
     }
 WIDE(scaled, HY_DTYPE_Q4_0, 0, 0, 0)
 WIDE(minima, HY_DTYPE_Q4_K, 0, 0, 1)

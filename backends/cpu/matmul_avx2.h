@@ -285,7 +285,7 @@ CPU_INLINE void mm_unpack(mm_format f, const uint8_t *panel, uint32_t k, mm_unpa
 
 /* An mm_wide once f and n are constants. */
 CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, const uint8_t *tile,
-                               uint32_t k, float *z) {
+                               uint32_t k, const mm_next *next, float *z) {
     const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
     for (int high = 0; high < 2; high++, z += 8) {
         const uint8_t *x = tile;
@@ -293,6 +293,7 @@ CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, c
         MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm256_setzero_ps();
         for (uint32_t s = 0; s < k / 32; s++, x += step) {
             MM_FORGET();
+            if (!high) mm_ask_next(next, 0, s);
             sub_block(f, n, u->w + 512 * s, x, high, &u->scales, (int)s, acc);
         }
         MM_UNROLL for (int c = 0; c < n; c++)

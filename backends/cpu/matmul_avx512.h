@@ -422,13 +422,20 @@ CPU_INLINE void wide_block(mm_format f, const wide_part p, const mm_unpacked *u,
     add_sums(minima, p.panels, p.n, p.count, scale, a, halves, dot, acc);
 }
 
-/* All k of a chunk. */
+/* All k of a chunk; on the way its share of what is needed next is asked for. */
 CPU_INLINE void wide_blocks(mm_format f, const wide_part p, const mm_unpacked *u,
-                            const uint8_t *tile, uint32_t k, float *z, uint64_t z_step) {
+                            const uint8_t *tile, uint32_t k, const mm_next *next, float *z,
+                            uint64_t z_step) {
+    const uint32_t passes = (uint32_t)(p.n / p.count), pass = (uint32_t)(p.first / p.count);
+    mm_next own = {{NULL, NULL}, (next->bytes + passes - 1) / passes};
+    for (int q = 0; q < p.panels; q++)
+        own.panel[q] = next->panel[q] + pass * (k / 32) * own.bytes;
     __m512 acc[MM_MAX_WIDTH];
     MM_UNROLL for (int i = 0; i < p.panels * p.count; i++) acc[i] = _mm512_setzero_ps();
     for (uint32_t s = 0; s < k / 32; s++, tile += p.n * (int)mm_column_bytes(f.dtype, 32)) {
         MM_FORGET();
+        for (int q = 0; q < p.panels; q++)
+            mm_ask_next(&own, q, s);
         wide_block(f, p, u, s, tile, acc);
     }
     z += 16 * p.first;
@@ -441,18 +448,19 @@ CPU_INLINE void wide_blocks(mm_format f, const wide_part p, const mm_unpacked *u
 /* An mm_wide once f and n are constants; of f what matters are split, minima and whether it is q6_k, whose
  * columns have two sums each. */
 CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, const uint8_t *tile,
-                               uint32_t k, float *z) {
+                               uint32_t k, const mm_next *next, float *z) {
     const int count = f.dtype == HY_DTYPE_Q6_K ? n / 2 : n;
     MM_UNROLL for (int first = 0; first < n; first += count)
-        wide_blocks(f, (wide_part){n, 1, first, count}, u, tile, k, z, 0);
+        wide_blocks(f, (wide_part){n, 1, first, count}, u, tile, k, next, z, 0);
 }
 
 /* An mm_wide_pair, the same way. */
 CPU_INLINE void mm_wide_pair_blocks(mm_format f, const int n, const mm_unpacked *u,
-                                    const uint8_t *tile, uint32_t k, float *z, uint64_t z_step) {
+                                    const uint8_t *tile, uint32_t k, const mm_next *next, float *z,
+                                    uint64_t z_step) {
     const int count = f.dtype == HY_DTYPE_Q6_K ? n / 3 : n / 2;
     MM_UNROLL for (int first = 0; first < n; first += count)
-        wide_blocks(f, (wide_part){n, 2, first, count}, u, tile, k, z, z_step);
+        wide_blocks(f, (wide_part){n, 2, first, count}, u, tile, k, next, z, z_step);
 }
 
 #define MM_WIDE 1

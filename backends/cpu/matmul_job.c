@@ -160,21 +160,25 @@ static void ask_for_outputs(const mm_job *job, const tile_list *list, uint32_t t
             __builtin_prefetch(out + g * group, 1);
 }
 
-/* One or two chunks times tile t of the list, whose part for k begins at `at`. */
+/* One or two chunks times tile i of the list, whose part for k begins at `at`. */
 static void multiply_chunks(const mm_job *job, const mm_unpacked *chunk, uint32_t panels,
-                            const tile_list *list, uint32_t t, uint32_t at, uint32_t k, float *z) {
+                            const tile_list *list, uint32_t i, uint32_t at, uint32_t k,
+                            const mm_next *next, float *z) {
     const mm_kernels *kernels = job->kernels;
     const hy_dtype dtype = job->panels.dtype;
+    const uint32_t t = list->first + i * job->widest;
     const uint32_t index = cpu_mm_width_index(kernels, columns_at(job, list, t));
     const uint32_t width = kernels->width[index];
     const uint8_t *tile =
         list->tiles + (t - list->first) * job->column_bytes + width * mm_column_bytes(dtype, at);
+    z += (uint64_t)i * job->widest * CPU_PANEL;
     if (panels == 2 && width == job->widest) {
-        kernels->wide_pair[dtype](chunk, tile, k, z, Z_STEP);
+        kernels->wide_pair[dtype](chunk, tile, k, next, z, Z_STEP);
         return;
     }
-    for (uint32_t i = 0; i < panels; i++)
-        kernels->wide[dtype][index](&chunk[i], tile, k, z + i * Z_STEP);
+    for (uint32_t p = 0; p < panels; p++)
+        kernels->wide[dtype][index](&chunk[p], tile, k, &(mm_next){{next->panel[p]}, next->bytes},
+                                    z + p * Z_STEP);
 }
 
 /* Sums of one or two panels for all tiles: z [panel][tile][widest][16], Z_STEP to a panel, zeros before.
@@ -192,12 +196,11 @@ static void multiply_panels(const mm_job *job, const uint8_t *panel, uint32_t pa
             job->kernels->unpack[p->dtype](panel + i * p->bytes, k, &chunk[i]);
         panel += bytes;
         for (uint32_t i = 0; i < tiles; i++) {
-            const uint32_t t = list->first + i * job->widest;
-            for (uint32_t j = 0; j < panels; j++)
-                cpu_mm_ask(panel + j * p->bytes, bytes, i, 1, tiles);
-            if (at + k == p->k) ask_for_outputs(job, list, t);
-            multiply_chunks(job, chunk, panels, list, t, at, k,
-                            z + (uint64_t)i * job->widest * CPU_PANEL);
+            const uint8_t *from = panel + bytes * i / tiles;
+            const mm_next next = {{from, from + p->bytes},
+                                  (uint32_t)hy_div_up(bytes, (uint64_t)tiles * (k / 32))};
+            if (at + k == p->k) ask_for_outputs(job, list, list->first + i * job->widest);
+            multiply_chunks(job, chunk, panels, list, i, at, k, &next, z);
         }
     }
 }

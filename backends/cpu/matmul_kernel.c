@@ -226,15 +226,15 @@ MM_PLAIN_FORMATS(MM_PLAIN_FUNCTIONS)
     }
 #define MM_WIDE_FUNCTION(DTYPE, name, split, minima, width)                                        \
     static void wide_##name##_##width(const mm_unpacked *u, const uint8_t *tile, uint32_t k,       \
-                                      float *z) {                                                  \
-        mm_wide_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1}, width, u, tile, k, z);       \
+                                      const mm_next *next, float *z) {                             \
+        mm_wide_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1}, width, u, tile, k, next, z); \
     }
 #ifdef MM_PAIR
 #define MM_WIDE_PAIR_FUNCTION(DTYPE, name, split, minima)                                          \
-    static void wide_pair_##name(const mm_unpacked *u, const uint8_t *tile, uint32_t k, float *z,  \
-                                 uint64_t z_step) {                                                \
-        mm_wide_pair_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1}, MM_PAIR, u, tile, k, z, \
-                            z_step);                                                               \
+    static void wide_pair_##name(const mm_unpacked *u, const uint8_t *tile, uint32_t k,            \
+                                 const mm_next *next, float *z, uint64_t z_step) {                 \
+        mm_wide_pair_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1}, MM_PAIR, u, tile, k,    \
+                            next, z, z_step);                                                      \
     }
 #define MM_PLAIN_PAIR_FUNCTION(DTYPE, name)                                                        \
     static void pair_##name(const uint8_t *panel, uint64_t step, const uint8_t *tile, uint32_t k,  \
