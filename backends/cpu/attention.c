@@ -4,20 +4,10 @@
 
 #define FLAGS (HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_INVARIANT)
 
-static uint64_t workspace_of(const hy_op *op, uint32_t workers, uint32_t rows) {
-    const att_shape shape = att_shape_of(op, workers, rows);
+static uint64_t workspace(const hy_op *op, uint32_t workers) {
+    const att_shape shape = att_shape_of(op, workers);
     return (shape.scratch * workers + shape.partials) * sizeof(float);
 }
-
-static uint64_t workspace(const hy_op *op, uint32_t workers) {
-    return workspace_of(op, workers, ATT_ROWS);
-}
-
-#if defined(__x86_64__)
-static uint64_t workspace_amx(const hy_op *op, uint32_t workers) {
-    return workspace_of(op, workers, ATT_AMX_ROWS);
-}
-#endif
 
 #define KEYS(name, NAME)                                                                           \
     static bool keys_##name(const hy_op *op) {                                                     \
@@ -51,7 +41,7 @@ KEYS(q8_0, Q8_0)
      .accuracy = 32768,                                                                            \
      .accepts = keys_##type,                                                                       \
      .phase = {cpu_attention_amx, cpu_attention_join_amx},                                         \
-     .workspace = workspace_amx},
+     .workspace = workspace},
 
 #if defined(__x86_64__)
 #define AMX_ROWS AMX_ROW(f16) AMX_ROW(bf16) AMX_ROW(q8_0)

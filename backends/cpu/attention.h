@@ -13,9 +13,8 @@
 enum {
     ATT_TILE = 64,  /* keys scored together */
     ATT_SPAN = 512, /* positions of one partial result, rounded down to whole pages */
-    ATT_ROWS = 64,  /* (token, head) rows of one work item at most */
-    ATT_AMX_ROWS =
-        128, /* the same with AMX: more share what keys and values cost to bring to its form */
+    ATT_ROWS =
+        128, /* (token, head) rows of one work item at most: they share what it costs to turn keys over */
     ATT_GROUP = 16,         /* heads of one work item at most */
     ATT_ITEMS = 4,          /* work items per worker that balance well */
     ATT_PARTIALS = 64 << 20 /* bytes of partial results at most */
@@ -32,8 +31,7 @@ typedef struct att_shape {
     uint64_t partials;               /* floats for partial results of all workers */
 } att_shape;
 
-/* rows: of one work item at most. */
-static inline att_shape att_shape_of(const hy_op *op, uint32_t workers, uint32_t rows) {
+static inline att_shape att_shape_of(const hy_op *op, uint32_t workers) {
     const hy_tensor *t = op->operand;
     att_shape s = {0};
     s.heads = t[HY_ATTENTION_q].dim[1];
@@ -49,7 +47,7 @@ static inline att_shape att_shape_of(const hy_op *op, uint32_t workers, uint32_t
     s.span = s.length * HY_MAX(ATT_SPAN / s.length, 1);
     s.spans = hy_div_up((uint64_t)t[HY_ATTENTION_table].dim[1] * s.length, s.span);
     s.scratch =
-        rows * (s.dp + 2ull * s.cp + ATT_TILE + 16) + ATT_TILE * (uint64_t)HY_MAX(s.dp, s.cp);
+        ATT_ROWS * (s.dp + 2ull * s.cp + ATT_TILE + 16) + ATT_TILE * (uint64_t)HY_MAX(s.dp, s.cp);
     /* Rows that are too few to keep all workers busy without a split of the context. */
     const uint64_t few = (ATT_ITEMS * workers - 1) / (s.kv_heads * s.blocks);
     const uint64_t tokens = HY_MIN(few, t[HY_ATTENTION_q].dim[0]);

@@ -144,7 +144,7 @@ static void score_tiles(const state *st, uint32_t r, uint32_t j, bool two, const
     _tile_stored(3, scores + 16 * ATT_TILE + 16, row);
 }
 
-/* dots() of all rows. Rows up to a multiple of 16 are computed too: there is room for ROWS. */
+/* dots() of all rows. Rows up to a multiple of 16 are computed too: there is room for ATT_ROWS. */
 static void dots_of_many(const cache_tile *k, const wish *next, range keys, const state *st,
                          uint32_t rows) {
     char *turned = (char *)st->tile;

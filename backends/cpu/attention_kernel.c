@@ -16,12 +16,6 @@ enum { SHARE = 4 };
 #else
 enum { SHARE = 1 };
 #endif
-/* Of one work item at most. */
-#if defined(CPU_TARGET_AMX)
-enum { ROWS = ATT_AMX_ROWS };
-#else
-enum { ROWS = ATT_ROWS };
-#endif
 /* Keys scored for all rows before the next: these stay in the first-level cache. */
 enum { PART = 16 };
 
@@ -45,7 +39,7 @@ typedef struct range {
     uint32_t begin, end;
 } range;
 
-/* This worker's memory, [ROWS, ...] each, and what does not change during the call. */
+/* This worker's memory, [ATT_ROWS, ...] each, and what does not change during the call. */
 typedef struct state {
     const cpu_call *call;
     att_shape shape;
@@ -58,17 +52,17 @@ typedef struct state {
 } state;
 
 static state state_of(const cpu_call *call, uint32_t worker, uint32_t workers) {
-    state st = {.call = call, .shape = att_shape_of(&call->op, workers, ROWS)};
+    state st = {.call = call, .shape = att_shape_of(&call->op, workers)};
     const att_shape *s = &st.shape;
     st.q = (float *)call->workspace + s->scratch * worker;
-    st.o = st.q + (size_t)ROWS * s->dp;
-    st.all = st.o + (size_t)ROWS * s->cp;
-    st.s = st.all + (size_t)ROWS * s->cp;
-    st.m = st.s + ROWS * ATT_TILE;
-    st.l = st.m + ROWS;
-    st.all_m = st.l + ROWS;
-    st.all_l = st.all_m + ROWS;
-    st.tile = st.m + (size_t)ROWS * 16;
+    st.o = st.q + (size_t)ATT_ROWS * s->dp;
+    st.all = st.o + (size_t)ATT_ROWS * s->cp;
+    st.s = st.all + (size_t)ATT_ROWS * s->cp;
+    st.m = st.s + ATT_ROWS * ATT_TILE;
+    st.l = st.m + ATT_ROWS;
+    st.all_m = st.l + ATT_ROWS;
+    st.all_l = st.all_m + ATT_ROWS;
+    st.tile = st.m + (size_t)ATT_ROWS * 16;
     st.partials = (float *)call->workspace + s->scratch * workers;
     return st;
 }
@@ -474,8 +468,8 @@ static range keys_of(range seen, range tile) {
 static void add_tile(state *st, const item *it, const range *seen, range tile, uint32_t end) {
     const att_shape *s = &st->shape;
     const uint32_t tokens = it->end - it->begin, rows = tokens * it->heads;
-    range keys[ROWS], all = {0, 0};
-    float factor[ROWS];
+    range keys[ATT_ROWS], all = {0, 0};
+    float factor[ATT_ROWS];
     for (uint32_t i = 0; i < tokens; i++) {
         keys[i] = keys_of(seen[i], tile);
         all = hull(all, keys[i]);
@@ -611,7 +605,7 @@ static range span_at(const att_shape *s, uint64_t number) {
 static void run_item(state *st, const item *it) {
     const att_shape *s = &st->shape;
     const uint32_t tokens = it->end - it->begin, rows = tokens * it->heads;
-    range seen[ROWS], all = {0, 0};
+    range seen[ATT_ROWS], all = {0, 0};
     for (uint32_t i = 0; i < tokens; i++) {
         seen[i] = visible(st->call, it->begin + i);
         all = hull(all, seen[i]);
@@ -658,7 +652,7 @@ static plan plan_of(const cpu_call *call, const att_shape *s, uint32_t workers) 
     const uint64_t partials = (uint64_t)p.rows * s->heads * p.spans * (s->cp + 16);
     p.split = p.rows * per_token < wanted && p.spans > 1 && partials <= s->partials;
     if (!p.split) {
-        while (p.tokens * 2 * s->block <= ROWS && p.tokens < p.rows &&
+        while (p.tokens * 2 * s->block <= ATT_ROWS && p.tokens < p.rows &&
                hy_div_up(p.rows, p.tokens * 2ull) * per_token >= wanted)
             p.tokens *= 2;
     }

@@ -83,10 +83,9 @@ CPU_INLINE v16 v16_abs(v16 a) {
 CPU_INLINE v16 v16_round(v16 a) {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-/* 2^n for whole n in [-126, 127]. */
-CPU_INLINE v16 v16_exp2_whole(v16 n) {
-    __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
+/* x 2^n for x near 1 and whole n in [-152, 128], rounded once. */
+CPU_INLINE v16 v16_scale(v16 x, v16 n) {
+    return _mm512_scalef_ps(x, n);
 }
 CPU_INLINE v16 v16_load_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
@@ -483,6 +482,14 @@ CPU_INLINE void v16_store_bf16(uint16_t *p, v16 x) {
         p[i] = hy_f32_to_bf16(lanes[i]);
 }
 
+#if !defined(__AVX512F__)
+/* As above. */
+CPU_INLINE v16 v16_scale(v16 x, v16 n) {
+    const v16 half = v16_round(v16_mul(n, v16_set(0.5f)));
+    return v16_mul(v16_mul(x, v16_exp2_whole(half)), v16_exp2_whole(v16_sub(n, half)));
+}
+#endif
+
 /* x = n ln 2 + r, |r| <= ln 2 / 2; returned is r's power series without its first term,
  * r + r^2 / 2 + ... + r^7 / 5040 (the rest is below 6e-9). */
 CPU_INLINE v16 v16_exp_parts(v16 x, v16 *n) {
@@ -503,8 +510,7 @@ CPU_INLINE v16 v16_exp(v16 x) {
     v16 n;
     x = v16_max(v16_set(-105.0f), v16_min(v16_set(89.0f), x)); /* in this order NaN gets through */
     const v16 p = v16_add(v16_set(1.0f), v16_exp_parts(x, &n));
-    const v16 half = v16_round(v16_mul(n, v16_set(0.5f)));
-    return v16_mul(v16_mul(p, v16_exp2_whole(half)), v16_exp2_whole(v16_sub(n, half)));
+    return v16_scale(p, n);
 }
 
 #endif
