@@ -31,37 +31,41 @@ KEYS(q8_0, Q8_0)
 
 /* Not HY_KERNEL_INVARIANT: with numerics=invariant all ISAs give the same bits. None for a cache of float32, which is
  * kept by those who want every bit. */
-#define AMX_ROW(type)                                                                              \
-    {.name = "cpu.attention." #type ".amx",                                                        \
+#define BF16_ROW(type, isa_bits, isa_name, text)                                                   \
+    {.name = "cpu.attention." #type "." text,                                                      \
      .kind = HY_OP_ATTENTION,                                                                      \
-     .isa = CPU_AMX,                                                                               \
+     .isa = isa_bits,                                                                              \
      .flags = HY_KERNEL_REPLAYABLE | HY_KERNEL_DETERMINISTIC | HY_KERNEL_ROUNDS,                   \
      .rounded = HY_DTYPE_BF16,                                                                     \
      .in_place = 1u << HY_ATTENTION_q,                                                             \
      .accuracy = 32768,                                                                            \
      .accepts = keys_##type,                                                                       \
-     .phase = {cpu_attention_amx, cpu_attention_join_amx},                                         \
+     .phase = {cpu_attention_##isa_name, cpu_attention_join_##isa_name},                           \
      .workspace = workspace},
 
 #if defined(__x86_64__)
-#define AMX_ROWS AMX_ROW(f16) AMX_ROW(bf16) AMX_ROW(q8_0)
+#define BF16_ROWS_OF(...)                                                                          \
+    BF16_ROW(f16, __VA_ARGS__) BF16_ROW(bf16, __VA_ARGS__) BF16_ROW(q8_0, __VA_ARGS__)
+#define BF16_ROWS                                                                                  \
+    BF16_ROWS_OF(CPU_AMX, amx, "amx")                                                              \
+    BF16_ROWS_OF(CPU_AVX512 | CPU_AVX512_BF16, avx512bf16, "dot.avx512")
 #define ROWS(type)                                                                                 \
     ROW(type, CPU_AVX2 | CPU_AVX512, avx512)                                                       \
     ROW(type, CPU_AVX2, avx2)                                                                      \
     ROW(type, CPU_GENERIC, generic)
 #elif defined(__aarch64__)
-#define AMX_ROWS
+#define BF16_ROWS
 #define ROWS(type)                                                                                 \
     ROW(type, CPU_DOTPROD, dotprod)                                                                \
     ROW(type, CPU_GENERIC, generic)
 #else
-#define AMX_ROWS
+#define BF16_ROWS
 #define ROWS(type) ROW(type, CPU_GENERIC, generic)
 #endif
 
 // clang-format off
 const cpu_variant cpu_attention_variants[] = {
-    AMX_ROWS
+    BF16_ROWS
     ROWS(f32)
     ROWS(f16)
     ROWS(bf16)

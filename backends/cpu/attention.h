@@ -63,6 +63,7 @@ static inline att_shape att_shape_of(const hy_op *op, uint32_t workers) {
 CPU_ATTENTION_DECLARE(generic)
 CPU_ATTENTION_DECLARE(avx2)
 CPU_ATTENTION_DECLARE(avx512)
+CPU_ATTENTION_DECLARE(avx512bf16)
 CPU_ATTENTION_DECLARE(amx)
 CPU_ATTENTION_DECLARE(dotprod)
 

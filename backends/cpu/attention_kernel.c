@@ -273,8 +273,13 @@ static void dots_in_parts(const cache_tile *k, const wish *next, range keys, con
 }
 
 /* The same for more rows than share loads: through a copy of the keys. */
+#if defined(__AVX512BF16__)
+#include "backends/cpu/attention_bf16.h"
 #if defined(CPU_TARGET_AMX)
 #include "backends/cpu/attention_amx.h"
+#else
+#include "backends/cpu/attention_dot.h"
+#endif
 #elif defined(__AVX512F__)
 #include "backends/cpu/attention_avx512.h"
 #else
@@ -283,6 +288,17 @@ static void dots_of_many(const cache_tile *k, const wish *next, range keys, cons
     const att_shape *s = &st->shape;
     const cache_tile copy = k->dtype == HY_DTYPE_F32 ? *k : expand(k, keys, s->d, s->dp, st->tile);
     dots_in_parts(&copy, next, keys, st, rows);
+}
+#endif
+
+#if !defined(ATT_BF16)
+#define weight_exp v16_exp
+static void att_enter(void) {}
+
+static void att_leave(void) {}
+
+static void round_queries(const state *st, uint32_t rows) {
+    (void)st, (void)rows;
 }
 #endif
 
@@ -315,10 +331,6 @@ static float mask_scores(const state *st, uint32_t head, uint32_t t, range keys,
         largest = v16_max(v16_load(s + j), largest);
     return v16_max_lane(largest);
 }
-
-#if !defined(ATT_TILES)
-#define weight_exp v16_exp
-#endif
 
 /* Scores of one row -> probabilities relative to `next`; returns their sum. */
 static float exponentials(range keys, float next, float *s) {
@@ -490,9 +502,9 @@ static void add_tile(state *st, const item *it, const range *seen, range tile, u
     else
         dots_of_many(&k, &values, read, st, rows);
     soften(st, it, keys, tile.begin, factor);
-#if defined(ATT_TILES)
+#if defined(ATT_BF16)
     if (!direct) {
-        weigh_tiles(&v, next.base ? &next : NULL, st, it, keys, all, factor);
+        weigh_many(&v, next.base ? &next : NULL, st, it, keys, all, factor);
         return;
     }
 #endif
@@ -591,9 +603,7 @@ static void load_queries(state *st, const item *it) {
         for (uint32_t i = 0; i < s->dp; i += 16)
             v16_store(st->q + (size_t)r * s->dp + i, cpu_get(dtype, q, i, s->d));
     }
-#if defined(ATT_TILES)
     round_queries(st, (it->end - it->begin) * it->heads);
-#endif
 }
 
 static range span_at(const att_shape *s, uint64_t number) {
@@ -712,17 +722,13 @@ static void run_number(state *st, const plan *p, uint64_t number) {
 void CPU_NAME(cpu_attention)(cpu_call *call, uint32_t worker, uint32_t workers) {
     state st = state_of(call, worker, workers);
     const plan p = plan_of(call, &st.shape, workers);
-#if defined(ATT_TILES)
-    amx_enter_whole();
-#endif
+    att_enter();
     for (;;) {
         const uint32_t number = atomic_fetch_add_explicit(&call->next[0], 1, memory_order_relaxed);
         if (number >= p.items) break;
         run_number(&st, &p, number);
     }
-#if defined(ATT_TILES)
-    _tile_release();
-#endif
+    att_leave();
 }
 
 void CPU_NAME(cpu_attention_join)(cpu_call *call, uint32_t worker, uint32_t workers) {
