@@ -5,10 +5,12 @@
 
 enum { QUERY_STEP = 64 /* bytes of 32 columns */ };
 
+/* Before a worker's first product; any thread, once. */
 static void att_enter(void) {
     amx_enter_whole();
 }
 
+/* After its last. */
 static void att_leave(void) {
     _tile_release();
 }

@@ -293,6 +293,7 @@ static void dots_of_many(const cache_tile *k, const wish *next, range keys, cons
 
 #if !defined(ATT_BF16)
 #define weight_exp v16_exp
+/* What attention_bf16.h does and float32 need not. */
 static void att_enter(void) {}
 
 static void att_leave(void) {}
