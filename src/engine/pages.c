@@ -13,7 +13,7 @@ typedef struct page {
     int32_t tokens[HY_PAGE_LENGTH];
 } page;
 
-/* Doubly linked through page numbers; taken from the head. */
+/* Doubly linked through page numbers. */
 typedef struct list {
     uint32_t head, tail, count;
 } list;
@@ -78,8 +78,8 @@ hy_status hy_pages_new(uint32_t count, hy_pages **out) {
     pages->free = pages->cached = (list){HY_NO_PAGE, HY_NO_PAGE, 0};
     for (uint32_t i = 0; i < pages->buckets; i++)
         pages->bucket[i] = HY_NO_PAGE;
-    for (uint32_t i = 0; i < count; i++)
-        append(pages, &pages->free, i);
+    for (uint32_t i = count; i > 0; i--)
+        append(pages, &pages->free, i - 1);
     *out = pages;
     return HY_OK;
 }
@@ -114,8 +114,9 @@ void hy_pages_unpublish(hy_pages *pages, uint32_t p) {
     gone->id = 0;
 }
 
+/* The free page that was given back last: the machine has memory for it already. Of cached ones the oldest. */
 uint32_t hy_pages_take(hy_pages *pages) {
-    uint32_t p = pages->free.head;
+    uint32_t p = pages->free.tail;
     if (p != HY_NO_PAGE) {
         remove_from(pages, &pages->free, p);
     } else {

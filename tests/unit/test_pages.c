@@ -36,6 +36,18 @@ static void test_references(void **state) {
     hy_pages_free(pages);
 }
 
+/* Memory that a page has had is memory that the machine has given already. */
+static void test_taken_again(void **state) {
+    hy_pages *pages = make(8);
+    (void)state;
+    const uint32_t a = hy_pages_take(pages), b = hy_pages_take(pages);
+    hy_pages_release(pages, b);
+    hy_pages_release(pages, a);
+    assert_int_equal(hy_pages_take(pages), a);
+    assert_int_equal(hy_pages_take(pages), b);
+    hy_pages_free(pages);
+}
+
 static void test_found_by_content(void **state) {
     hy_pages *pages = make(4);
     int32_t x[HY_PAGE_LENGTH], y[HY_PAGE_LENGTH];
@@ -158,6 +170,7 @@ static void test_random_use(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_references),
+        cmocka_unit_test(test_taken_again),
         cmocka_unit_test(test_found_by_content),
         cmocka_unit_test(test_eviction_takes_the_oldest),
         cmocka_unit_test(test_unpublished_is_not_found),
