@@ -93,11 +93,14 @@ static void add_row(state *s, const speed_case *c, const hy_kernel *kernel, cons
 static hy_status visit(void *user, const speed_case *c) {
     state *s = user;
     hy_kernel kernels[HY_MAX_CANDIDATES];
-    uint32_t count = 0;
+    uint32_t count = 0, invariant = 0; /* which is the first that is */
     HY_TRY(s->device->backend->candidates(s->device, &c->op, kernels, &count));
+    while (invariant < count && !(kernels[invariant].flags & HY_KERNEL_INVARIANT))
+        invariant++;
     for (uint32_t i = 0; i < count; i++) {
+        const bool chosen = !c->whole && (i == 0 || i == invariant);
         if (!speed_suits(c, &kernels[i])) continue;
-        if (s->o->kernel ? !strstr(kernels[i].name, s->o->kernel) : i > 0 || c->whole) continue;
+        if (s->o->kernel ? !strstr(kernels[i].name, s->o->kernel) : !chosen) continue;
         result r;
         if (!s->o->json && isatty(2)) fprintf(stderr, "%s, %s\r", kernels[i].name, c->shape);
         const hy_status status = measure(s, c, &kernels[i], &r);

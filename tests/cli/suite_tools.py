@@ -184,6 +184,10 @@ class Verify(CliTest):
         self.assertEqual(len(result['rows']), 1)
         self.assertIn(result['rows'][0]['limit'], result['peaks'])
         self.assertGreater(result['rows'][0]['share'], 0)
+        rows = self.ok('verify', '--bench', '--op', 'attention', '--type', 'f16', '--shape', '4,2,32,64,8', '-t', 1,
+                       '--device', 'cpu', '--json').json['rows']
+        fast = [row for row in rows if re.search(r'\.(amx|dot\.)', row['kernel'])]
+        self.assertEqual(len(rows) - len(fast), 1, rows)  # what the default runs, whatever numerics=fast might
         for device in ('ref', 'null'):  # no peaks
             result = self.ok('verify', '--bench', '--op', 'add', '--shape', '64,1', '--device', device, '--json').json
             self.assertEqual(result['peaks'], {})
