@@ -9,23 +9,6 @@ enum {
     PIECE = 1024 /* bytes of 16 pairs of 16 keys or columns, a full register of AMX */
 };
 
-/* Calls `what` with the dtype as a constant. */
-#define EACH_CACHE(dtype, what, ...)                                                               \
-    switch (dtype) {                                                                               \
-    case HY_DTYPE_F32:                                                                             \
-        what(HY_DTYPE_F32, __VA_ARGS__);                                                           \
-        break;                                                                                     \
-    case HY_DTYPE_F16:                                                                             \
-        what(HY_DTYPE_F16, __VA_ARGS__);                                                           \
-        break;                                                                                     \
-    case HY_DTYPE_BF16:                                                                            \
-        what(HY_DTYPE_BF16, __VA_ARGS__);                                                          \
-        break;                                                                                     \
-    default:                                                                                       \
-        what(HY_DTYPE_Q8_0, __VA_ARGS__);                                                          \
-        break;                                                                                     \
-    }
-
 /* e^x within 4e-6 of it for x <= 0, no less than 2^-126: 2^n times a polynomial of what is left. */
 CPU_INLINE v16 weight_exp(v16 x) {
     const v16 t = _mm512_max_ps(_mm512_mul_ps(x, v16_set(1.44269504f)), v16_set(-125.0f));

@@ -1,12 +1,6 @@
 /* backends/cpu/attention_dot.h: products of attention_bf16.h by AVX-512's dots of pairs of bf16; included by
  * attention_kernel.c alone. */
 
-/* Nothing to do before the first product and after the last. */
-static void att_enter(void) {}
-
-/* See att_enter. */
-static void att_leave(void) {}
-
 enum { BLOCKS = 4 /* of 16 keys or columns that share each load of a pair of a row */ };
 _Static_assert(BLOCKS * 16 == ATT_TILE && ATT_ROWS % SHARE == 0, "scores of a tile at once");
 

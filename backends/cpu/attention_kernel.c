@@ -126,6 +126,23 @@ static bool open_tile(const cpu_call *call, uint32_t operand, const item *it, ui
     return true;
 }
 
+/* Calls `what` with the dtype as a constant. */
+#define EACH_CACHE(dtype, what, ...)                                                               \
+    switch (dtype) {                                                                               \
+    case HY_DTYPE_F32:                                                                             \
+        what(HY_DTYPE_F32, __VA_ARGS__);                                                           \
+        break;                                                                                     \
+    case HY_DTYPE_F16:                                                                             \
+        what(HY_DTYPE_F16, __VA_ARGS__);                                                           \
+        break;                                                                                     \
+    case HY_DTYPE_BF16:                                                                            \
+        what(HY_DTYPE_BF16, __VA_ARGS__);                                                          \
+        break;                                                                                     \
+    default:                                                                                       \
+        what(HY_DTYPE_Q8_0, __VA_ARGS__);                                                          \
+        break;                                                                                     \
+    }
+
 /* ---- loads --------------------------------------------------------------------------------------- */
 
 /* Columns [i, i + 16) of a key or value; those at and past `count` are 0. */
@@ -245,20 +262,7 @@ CPU_INLINE void dots_of(uint32_t dtype, const cache_tile *k, const wish *next, r
  * write up to three scores past it: the range begins at a multiple of 4, so that these are inside the row. */
 static void dots(const cache_tile *k, const wish *next, range keys, uint32_t columns,
                  const float *q, uint32_t dp, uint32_t rows, float *s) {
-    switch (k->dtype) {
-    case HY_DTYPE_F32:
-        dots_of(HY_DTYPE_F32, k, next, keys, columns, q, dp, rows, s);
-        break;
-    case HY_DTYPE_F16:
-        dots_of(HY_DTYPE_F16, k, next, keys, columns, q, dp, rows, s);
-        break;
-    case HY_DTYPE_BF16:
-        dots_of(HY_DTYPE_BF16, k, next, keys, columns, q, dp, rows, s);
-        break;
-    default:
-        dots_of(HY_DTYPE_Q8_0, k, next, keys, columns, q, dp, rows, s);
-        break;
-    }
+    EACH_CACHE(k->dtype, dots_of, k, next, keys, columns, q, dp, rows, s)
 }
 
 /* ---- scores of many rows ---- */
@@ -293,14 +297,13 @@ static void dots_of_many(const cache_tile *k, const wish *next, range keys, cons
 
 #if !defined(ATT_BF16)
 #define weight_exp v16_exp
-/* What attention_bf16.h does and float32 need not. */
-static void att_enter(void) {}
-
-static void att_leave(void) {}
-
 static void round_queries(const state *st, uint32_t rows) {
     (void)st, (void)rows;
 }
+#endif
+#if !defined(CPU_TARGET_AMX) /* no registers to set up */
+static void att_enter(void) {}
+static void att_leave(void) {}
 #endif
 
 /* ---- probabilities ---- */
@@ -453,20 +456,7 @@ CPU_INLINE void weigh_of(uint32_t dtype, const weighing *w, uint32_t rows, const
 
 /* All rows see the same keys. */
 static void weigh(const weighing *w, uint32_t rows, const float *s, const float *factor, float *o) {
-    switch (w->v->dtype) {
-    case HY_DTYPE_F32:
-        weigh_of(HY_DTYPE_F32, w, rows, s, factor, o);
-        break;
-    case HY_DTYPE_F16:
-        weigh_of(HY_DTYPE_F16, w, rows, s, factor, o);
-        break;
-    case HY_DTYPE_BF16:
-        weigh_of(HY_DTYPE_BF16, w, rows, s, factor, o);
-        break;
-    default:
-        weigh_of(HY_DTYPE_Q8_0, w, rows, s, factor, o);
-        break;
-    }
+    EACH_CACHE(w->v->dtype, weigh_of, w, rows, s, factor, o)
 }
 
 /* ---- one tile, one span, one item ---------------------------------------------------------------- */

@@ -14,8 +14,7 @@
 enum {
     SMALL_ROWS = 4,
     FILL_K = 256, /* elements of a tile that one worker fills at a time: in the first-level cache */
-    PART_BYTES = 1024,  /* of a tile's column: a part of k */
-    GROUPS_A_CHUNK = 8, /* at most */
+    PART_BYTES = 1024, /* of a tile's column: a part of k */
     SUM_COLUMNS =
         MM_X_BLOCK_BYTES / PART_BYTES + MM_MAX_WIDTH /* rows of a block, with a tile's padding */
 };
@@ -107,8 +106,7 @@ static uint64_t sums_step(uint64_t rows) {
 
 /* One worker's, of an op of `rows` rows. */
 static uint64_t sums_bytes(const cpu_panels *p, uint64_t rows) {
-    return sums_step(HY_MIN(rows, (uint64_t)SUM_COLUMNS)) * GROUPS_A_CHUNK * p->units *
-           sizeof(float);
+    return sums_step(HY_MIN(rows, (uint64_t)SUM_COLUMNS)) * MM_GROUPS * p->units * sizeof(float);
 }
 
 static uint64_t tiles_workspace(const hy_op *op, uint32_t workers) {
@@ -222,10 +220,8 @@ static void run_chunks(cpu_call *call, const mm_job *job, uint32_t rows, uint32_
         HY_MAX(MM_X_BLOCK_BYTES / (job->widest * column), parts ? 1u : MM_MIN_TILES);
     const uint64_t blocks = hy_div_up(count, fit),
                    per_block = hy_div_up(count, blocks) * job->widest;
-    const uint64_t wanted =
-        groups * blocks / (8 * (uint64_t)workers); /* groups a chunk: 8 chunks each */
-    const uint64_t step = wanted < 2 ? 1 : HY_MIN(wanted & ~1ull, GROUPS_A_CHUNK), /* pairs */
-        steps = hy_div_up(groups, step);
+    const uint64_t step = cpu_mm_groups_at_once(groups, blocks, workers),
+                   steps = hy_div_up(groups, step);
     for (;;) {
         const uint64_t i = atomic_fetch_add_explicit(&call->next[1], 1, memory_order_relaxed);
         if (i >= steps * blocks) return;

@@ -114,9 +114,8 @@ CPU_INLINE void add_sums(const int minima, const int panels, const int n, const 
 }
 
 /* The same of q6_k: two sums of 16 k each, and their a. */
-CPU_INLINE void add_halves(const int panels, const int count, const uint8_t *scale,
-                           const __m512 (*a)[2], const __m512i *low, const __m512i *high,
-                           __m512 *acc) {
+CPU_INLINE void add_halves(const int panels, const int count, const uint8_t *scale, __m512 (*a)[2],
+                           const __m512i *low, const __m512i *high, __m512 *acc) {
     MM_UNROLL for (int c = 0; c < count; c++) {
         const __m512 xs = _mm512_castsi512_ps(broadcast(scale + 4 * c));
         MM_UNROLL for (int p = c; p < panels * count; p += count) {
@@ -409,7 +408,7 @@ CPU_INLINE void wide_block(mm_format f, const wide_part p, const mm_unpacked *u,
         wide_dots(p, u, s, x, aux + 4 * p.n, 4, 8, high);
         MM_UNROLL for (int q = 0; q < 2 * p.panels; q++) halves[q / 2][q % 2] =
             _mm512_load_ps(u[q / 2].scales.a[2 * s + (uint32_t)q % 2]);
-        add_halves(p.panels, p.count, scale, (const __m512(*)[2])halves, dot, high, acc);
+        add_halves(p.panels, p.count, scale, halves, dot, high, acc);
         return;
     }
     const int minima = f.minima ? 1 + f.split : 0; /* of 32 k */

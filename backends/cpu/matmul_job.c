@@ -150,7 +150,7 @@ static uint32_t columns_at(const mm_job *job, const tile_list *list, uint32_t t)
     return HY_MIN(list->last - t, job->widest);
 }
 
-/* Asks for the lines that `count` groups' outputs of a tile will be stored to, one to a row and group. */
+/* Asks for the lines that outputs of the tile at row t will be stored to, one to a row and group. */
 static void ask_for_outputs(const mm_job *job, const tile_list *list, uint32_t t) {
     if (job->order || job->pairs != 1) return;
     const uint64_t group = cpu_bytes(job->epilogue.out_dtype, CPU_PANEL);

@@ -14,7 +14,8 @@ enum {
     MM_TAG_ROWS = 8,              /* and: weights in the file's layout */
     MM_X_BLOCK_BYTES = 384 << 10, /* activations that stay in the second-level cache */
     MM_MIN_TILES = 8, /* more than fit where rows are long: unpacking for less costs too much */
-    MM_TILES = 16     /* that share an unpacked chunk at most */
+    MM_TILES = 16,    /* that share an unpacked chunk at most */
+    MM_GROUPS = 8     /* that a worker takes at once at most */
 };
 
 /* Built afresh by every phase of a call; small. */
@@ -59,6 +60,13 @@ void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const u
 
 /* Where the group's panels are; packs them first when they are not. */
 const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t group);
+
+/* Groups that a worker takes at once, of `blocks` times `groups`: few enough for 8 items each; an even number of them
+ * where there are more than one, for panels go in pairs. */
+static inline uint64_t cpu_mm_groups_at_once(uint64_t groups, uint64_t blocks, uint32_t workers) {
+    const uint64_t wanted = groups * blocks / (8 * (uint64_t)workers);
+    return wanted < 2 ? 1 : HY_MIN(wanted & ~1ull, (uint64_t)MM_GROUPS);
+}
 
 /* Outputs of an expert's groups [begin, end) for output rows [first, last); tiles: theirs. */
 void cpu_mm_multiply_groups(const mm_job *job, uint32_t expert, uint32_t begin, uint32_t end,

@@ -239,6 +239,15 @@ class Turns(Bench):
             self.assertEqual(done.json[1]['samples_ts'], list(speeds))
             self.assertEqual(done.json[1]['flags'], ['drift', 'noisy'] if noisy else ['drift'])
 
+    def test_odd_flags(self):
+        row, = self.rows(*QUICK, '-p', 8, '-n', 0)
+        row['flags'] = [1, None, 'drift']
+        self.write('row', json.dumps([row]))
+        script = self.write('odd', '#!/bin/sh\ncat row\n')
+        os.chmod(script, 0o755)
+        done = self.call('bench', *QUICK, '-p', 8, '-n', 0, '--vs-binary', script, '-r', 3, '-o', 'json')
+        self.assertEqual((done.code, len(done.json[1]['samples_ts'])), (0, 6), done)
+
     def test_bad_binaries(self):
         self.refused('bench', *QUICK, '--vs-binary', 'nowhere', match=('nowhere', 'no such file'))
         self.refused('bench', *QUICK, '--vs-binary', '/bin/true', match=('/bin/true', 'no rows'))

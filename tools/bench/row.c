@@ -155,12 +155,17 @@ static void add_flag(json_t *row, const char *name) {
         json_array_append_new(json_object_get(row, "flags"), json_string(name));
 }
 
+static void drop_flag(json_t *row, const char *name) {
+    json_t *flags = json_object_get(row, "flags");
+    for (size_t i = json_array_size(flags); i-- > 0;) {
+        const char *flag = json_string_value(json_array_get(flags, i));
+        if (flag && strcmp(flag, name) == 0) json_array_remove(flags, i);
+    }
+}
+
 /* Of the samples that the row has now: two may scatter where three do not. */
 static void flag_noise(json_t *row) {
-    json_t *flags = json_object_get(row, "flags");
-    for (size_t i = json_array_size(flags); i-- > 0;)
-        if (strcmp(json_string_value(json_array_get(flags, i)), "noisy") == 0)
-            json_array_remove(flags, i);
+    drop_flag(row, "noisy");
     if (row_number(row, "cv") > 0.03) add_flag(row, "noisy");
 }
 
@@ -176,8 +181,10 @@ void bench_row_merge(json_t *row, const json_t *more) {
     }
     for (size_t k = 0; k < HY_COUNT_OF(samples); k++)
         json_array_extend(json_object_get(row, samples[k]), json_object_get(more, samples[k]));
-    for (size_t i = 0; i < json_array_size(flags); i++)
-        add_flag(row, json_string_value(json_array_get(flags, i)));
+    for (size_t i = 0; i < json_array_size(flags); i++) {
+        const char *flag = json_string_value(json_array_get(flags, i));
+        if (flag) add_flag(row, flag);
+    }
     if (roofline) {
         const double first = row_number(roofline, "limit_ts"),
                      other = row_number(more, "roofline.limit_ts");
