@@ -46,10 +46,10 @@ static inline att_shape att_shape_of(const hy_op *op, uint32_t workers) {
     s.length = t[HY_ATTENTION_k_cache].dim[2];
     s.span = s.length * HY_MAX(ATT_SPAN / s.length, 1);
     s.spans = hy_div_up((uint64_t)t[HY_ATTENTION_table].dim[1] * s.length, s.span);
-    s.scratch =
-        ATT_ROWS * (s.dp + 2ull * s.cp + ATT_TILE + 16) + ATT_TILE * (uint64_t)HY_MAX(s.dp, s.cp);
+    s.scratch = ATT_ROWS * (s.dp + 2ull * s.cp + ATT_TILE + 16) +
+                (ATT_TILE + ATT_TILE / 16) * (uint64_t)HY_MAX(s.dp, s.cp);
     /* Rows that are too few to keep all workers busy without a split of the context. */
-    const uint64_t few = (ATT_ITEMS * workers - 1) / (s.kv_heads * s.blocks);
+    const uint64_t few = ATT_ITEMS * workers - 1;
     const uint64_t tokens = HY_MIN(few, t[HY_ATTENTION_q].dim[0]);
     s.partials = tokens * s.heads * s.spans * (s.cp + 16);
     s.partials = workers > 1 ? HY_MIN(s.partials, ATT_PARTIALS / sizeof(float)) : 0;

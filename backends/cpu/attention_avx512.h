@@ -19,7 +19,7 @@ static void turn(const cache_tile *from, range r, uint32_t columns, uint32_t wid
 #pragma GCC unroll 16
             for (uint32_t x = 0; x < 16; x++) {
                 const uint32_t at = HY_MIN(HY_MAX(j + x, r.begin), r.end - 1);
-                const uint16_t *scales = from->scales ? from->scales + at * from->scale_step : NULL;
+                const float *scales = from->scales ? from->scales + at * from->scale_step : NULL;
                 key[x] = load_kv(from->dtype, from->base + at * from->step, scales, i, columns);
             }
             v16_transpose(key);

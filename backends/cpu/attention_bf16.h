@@ -27,13 +27,14 @@ CPU_INLINE __m512i bf16_32(const float *p, uint32_t left) {
 }
 
 /* Queries of many rows become bf16 in place, zeros behind the last column; those of few stay float32, rounded. */
-static void round_queries(const state *st, uint32_t rows) {
+static void round_queries(const state *st, const item *it) {
     const uint32_t dp = st->shape.dp;
-    for (uint32_t r = 0; r < rows; r++) {
+    const bool direct = is_direct(st->call, it);
+    for (uint32_t r = 0; r < rows_of(it); r++) {
         float *row = st->q + (size_t)r * dp;
         for (uint32_t i = 0; i < dp; i += 32) {
             const __m512i pairs = bf16_32(row + i, dp - i);
-            if (rows > SHARE) {
+            if (!direct) {
                 _mm512_storeu_si512((char *)row + 2 * i, pairs);
                 continue;
             }
@@ -44,7 +45,7 @@ static void round_queries(const state *st, uint32_t rows) {
 }
 
 /* Columns [i, i + 32) of a key, as bf16 pairs. */
-CPU_INLINE v16 key_pairs(uint32_t dtype, const char *row, const uint16_t *scales, uint32_t i,
+CPU_INLINE v16 key_pairs(uint32_t dtype, const char *row, const float *scales, uint32_t i,
                          uint32_t columns) {
     const v16 low = load_kv(dtype, row, scales, i, columns);
     const v16 high = i + 16 < columns ? load_kv(dtype, row, scales, i + 16, columns) : v16_zero();
@@ -58,7 +59,7 @@ CPU_INLINE void turn_keys(uint32_t dtype, const cache_tile *from, range r, uint3
     const uint32_t steps = (uint32_t)hy_div_up(columns, 32);
     for (uint32_t j = r.begin & ~15u; j < r.end; j += 16) {
         const char *row[16];
-        const uint16_t *scales[16] = {NULL};
+        const float *scales[16] = {NULL};
         for (uint32_t x = 0; x < 16; x++) {
             const uint32_t at = HY_MIN(HY_MAX(j + x, r.begin), r.end - 1);
             row[x] = from->base + at * from->step;
@@ -89,7 +90,7 @@ static void ask_share(const wish *next, uint32_t part, uint32_t parts, uint32_t 
 /* A row of values, or of zeros. */
 typedef struct value_row {
     const char *values; /* NULL: zeros */
-    const uint16_t *scales;
+    const float *scales;
 } value_row;
 
 /* Row j; zeros outside the range. */
@@ -158,7 +159,7 @@ static void dots_of_many(const cache_tile *k, const wish *next, range keys, cons
 static void weigh_many(const cache_tile *v, const wish *next, const state *st, const item *it,
                        const range *keys, range all, const float *factor) {
     const att_shape *s = &st->shape;
-    const uint32_t rows = (it->end - it->begin) * it->heads;
+    const uint32_t rows = rows_of(it);
     char *values = (char *)st->tile;
     EACH_CACHE(v->dtype, pair_values, v, all, s->c, s->cp, values)
     for (uint32_t r = 0; r < rows; r++)

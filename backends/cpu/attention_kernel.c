@@ -10,30 +10,37 @@
 #include "backends/cpu/attention.h"
 #include "backends/cpu/kernel.h"
 
-/* Rows that share each load of a key or value, by the registers there are. */
+/* Rows that share each load of a key or value, and vectors of values that two of them weigh at a time: by the
+ * registers there are. */
 #if defined(__AVX512F__)
-enum { SHARE = 4 };
+enum { SHARE = 4, WIDE = 8 };
 #else
-enum { SHARE = 1 };
+enum { SHARE = 1, WIDE = 4 };
 #endif
 /* Keys scored for all rows before the next: these stay in the first-level cache. */
 enum { PART = 16 };
 
-/* Rows of a cache operand in one tile. */
-typedef struct cache_tile {
-    const char *base;       /* element 0 of the tile's first key; int8 for q8_0 */
-    const uint16_t *scales; /* q8_0: f16 scales of the first key */
-    uint64_t step;          /* bytes between keys */
-    uint32_t scale_step;    /* scales between keys */
-    uint32_t dtype;
-} cache_tile;
-
-/* The part of a work item that has one sequence: tokens [begin, end), heads [head, head + heads) of one kv
- * head. Row r is token begin + r / heads, head + r % heads. */
+/* The part of a work item that has one sequence: tokens [begin, end), heads [head, head + heads) of kv heads
+ * [kv_head, kv_head + kv_heads), of one alone where there are several tokens. Row r is token begin + r / heads,
+ * head + r % heads. */
 typedef struct item {
-    uint32_t begin, end, head, heads, kv_head;
+    uint32_t begin, end, head, heads, kv_head, kv_heads;
     int32_t sequence;
 } item;
+
+static uint32_t rows_of(const item *it) {
+    return (it->end - it->begin) * it->heads;
+}
+
+/* The part of kv head kv_head + x. */
+static item part_of(const item *it, uint32_t x) {
+    item part = *it;
+    part.heads /= it->kv_heads;
+    part.head += x * part.heads;
+    part.kv_head += x;
+    part.kv_heads = 1;
+    return part;
+}
 
 typedef struct range {
     uint32_t begin, end;
@@ -47,9 +54,23 @@ typedef struct state {
     float *o, *all;               /* [row, cp]: of the present span; of the spans so far */
     float *s;                     /* [row, ATT_TILE]: scores, then probabilities */
     float *tile;                  /* [ATT_TILE, max(dp, cp)]: keys or values as float32 */
+    float *scales;                /* [ATT_TILE, max(dp, cp) / 16]: theirs */
     float *m, *l, *all_m, *all_l; /* [row]: largest score and sum of exponentials */
     float *partials;
 } state;
+
+/* Rows that read the cache where it lies; more go through a copy, since each SHARE of them turns what they read
+ * into float32 anew. */
+static uint32_t direct_rows(const hy_op *op) {
+    const bool costly = op->operand[HY_ATTENTION_k_cache].dtype == HY_DTYPE_Q8_0 ||
+                        op->operand[HY_ATTENTION_v_cache].dtype == HY_DTYPE_Q8_0;
+    return costly ? 2 * SHARE : ATT_GROUP;
+}
+
+/* Whether the rows of each kv head do so. */
+static bool is_direct(const cpu_call *call, const item *it) {
+    return rows_of(it) / it->kv_heads <= direct_rows(&call->op);
+}
 
 static state state_of(const cpu_call *call, uint32_t worker, uint32_t workers) {
     state st = {.call = call, .shape = att_shape_of(&call->op, workers)};
@@ -63,8 +84,18 @@ static state state_of(const cpu_call *call, uint32_t worker, uint32_t workers) {
     st.all_m = st.l + ATT_ROWS;
     st.all_l = st.all_m + ATT_ROWS;
     st.tile = st.m + (size_t)ATT_ROWS * 16;
+    st.scales = st.tile + (size_t)ATT_TILE * HY_MAX(s->dp, s->cp);
     st.partials = (float *)call->workspace + s->scratch * workers;
     return st;
+}
+
+/* The same from row r on. */
+static state rows_from(const state *st, uint32_t r) {
+    state part = *st;
+    part.q += (size_t)r * st->shape.dp;
+    part.o += (size_t)r * st->shape.cp;
+    part.s += (size_t)r * ATT_TILE;
+    return part;
 }
 
 /* ---- what is visible ----------------------------------------------------------------------------- */
@@ -102,96 +133,14 @@ static range tile_at(const att_shape *s, uint32_t p) {
     return (range){page + in, page + HY_MIN(in + ATT_TILE, s->length)};
 }
 
-/* False where the table has no page: such positions weigh nothing. */
-static bool open_tile(const cpu_call *call, uint32_t operand, const item *it, uint32_t position,
-                      cache_tile *out) {
-    const hy_tensor *t = &call->op.operand[operand];
-    const uint32_t length = t->dim[2], columns = t->dim[3], index = position % length;
-    const int32_t *table =
-        (const int32_t *)cpu_row(call, HY_ATTENTION_table, (uint32_t)it->sequence);
-    const int32_t number = table[position / length];
-    if (number < 0 || (uint32_t)number >= t->dim[0]) return false;
-    const char *page = cpu_at(call, operand, (uint32_t)number, it->kv_head);
-    cache_tile tile = {.dtype = t->dtype};
-    if (t->dtype == HY_DTYPE_Q8_0) {
-        tile.step = columns;
-        tile.scale_step = columns / 32;
-        tile.scales = (const uint16_t *)(page + (uint64_t)length * columns) +
-                      (uint64_t)index * tile.scale_step;
-    } else {
-        tile.step = cpu_bytes(t->dtype, t->stride[2]);
-    }
-    tile.base = page + index * tile.step;
-    *out = tile;
-    return true;
-}
-
-/* Calls `what` with the dtype as a constant. */
-#define EACH_CACHE(dtype, what, ...)                                                               \
-    switch (dtype) {                                                                               \
-    case HY_DTYPE_F32:                                                                             \
-        what(HY_DTYPE_F32, __VA_ARGS__);                                                           \
-        break;                                                                                     \
-    case HY_DTYPE_F16:                                                                             \
-        what(HY_DTYPE_F16, __VA_ARGS__);                                                           \
-        break;                                                                                     \
-    case HY_DTYPE_BF16:                                                                            \
-        what(HY_DTYPE_BF16, __VA_ARGS__);                                                          \
-        break;                                                                                     \
-    default:                                                                                       \
-        what(HY_DTYPE_Q8_0, __VA_ARGS__);                                                          \
-        break;                                                                                     \
-    }
-
-/* ---- loads --------------------------------------------------------------------------------------- */
-
-/* Columns [i, i + 16) of a key or value; those at and past `count` are 0. */
-CPU_INLINE v16 load_kv(uint32_t dtype, const char *row, const uint16_t *scales, uint32_t i,
-                       uint32_t count) {
-    if (dtype == HY_DTYPE_Q8_0)
-        return v16_mul(v16_load_i8((const int8_t *)row + i), v16_set(cpu_f16(scales[i / 32])));
-    return cpu_get(dtype, row, i, count);
-}
-
-/* Keys [r.begin, r.end) of a tile as float32 [key, width]. */
-static cache_tile expand(const cache_tile *from, range r, uint32_t columns, uint32_t width,
-                         float *to) {
-    for (uint32_t j = r.begin; j < r.end; j++) {
-        const char *row = from->base + j * from->step;
-        const uint16_t *scales = from->scales ? from->scales + j * from->scale_step : NULL;
-        for (uint32_t i = 0; i < columns; i += 16)
-            v16_store(to + (size_t)j * width + i, load_kv(from->dtype, row, scales, i, columns));
-    }
-    return (cache_tile){
-        .base = (const char *)to, .step = width * sizeof *to, .dtype = HY_DTYPE_F32};
-}
-
-/* Keys or values that are needed soon. They are asked for a little at a time, while others are at work: pages
- * lie anywhere, hardware prefetchers stop at the end of each, and a burst would hold up the work. */
-typedef struct wish {
-    const char *base; /* NULL: none */
-    uint64_t step;    /* bytes between keys */
-} wish;
-
-static wish wish_for(const cache_tile *t) {
-    for (uint32_t i = 0; t->scales && i < ATT_TILE * t->scale_step; i += 32)
-        __builtin_prefetch(t->scales + i, 0, 2);
-    return (wish){t->base, t->step};
-}
-
-/* Bytes [begin, end) from key j on. */
-CPU_INLINE void ask(const wish *w, uint32_t j, uint64_t begin, uint64_t end) {
-    const char *from = w->base + j * w->step;
-    for (uint64_t b = begin & ~63ull; b < end; b += 64)
-        __builtin_prefetch(from + b, 0, 2);
-}
+#include "backends/cpu/attention_cache.h"
 
 /* ---- scores -------------------------------------------------------------------------------------- */
 
 /* Columns [i, min(i + 16, end)) of four keys. */
 CPU_INLINE void dot4_columns(uint32_t dtype, int rows, const char *const *row,
-                             const uint16_t *const *scales, uint32_t i, uint32_t end,
-                             const float *q, uint32_t dp, v16 sum[SHARE][4]) {
+                             const float *const *scales, uint32_t i, uint32_t end, const float *q,
+                             uint32_t dp, v16 sum[SHARE][4]) {
     v16 key[4];
 #pragma GCC unroll 4
     for (int x = 0; x < 4; x++)
@@ -209,7 +158,7 @@ CPU_INLINE void dot4_columns(uint32_t dtype, int rows, const char *const *row,
 CPU_INLINE void dot4(uint32_t dtype, int rows, const cache_tile *k, const wish *next, uint32_t j,
                      uint32_t end, uint32_t columns, const float *q, uint32_t dp, float *s) {
     const char *row[4];
-    const uint16_t *scales[4] = {NULL, NULL, NULL, NULL};
+    const float *scales[4] = {NULL, NULL, NULL, NULL};
     v16 sum[SHARE][4];
     for (int x = 0; x < 4; x++) {
         const uint32_t key = HY_MIN(j + (uint32_t)x, end - 1);
@@ -297,8 +246,8 @@ static void dots_of_many(const cache_tile *k, const wish *next, range keys, cons
 
 #if !defined(ATT_BF16)
 #define weight_exp v16_exp
-static void round_queries(const state *st, uint32_t rows) {
-    (void)st, (void)rows;
+static void round_queries(const state *st, const item *it) {
+    (void)st, (void)it;
 }
 #endif
 #if !defined(CPU_TARGET_AMX) /* no registers to set up */
@@ -350,7 +299,7 @@ static float exponentials(range keys, float next, float *s) {
 /* Raw dot products of the item's rows -> probabilities relative to each row's new maximum; updates m and l of
  * rows that see a key. factor: for what a row has summed before. */
 static void soften(state *st, const item *it, const range *keys, uint32_t p0, float *factor) {
-    const uint32_t rows = (it->end - it->begin) * it->heads;
+    const uint32_t rows = rows_of(it);
     for (uint32_t first = 0; first < rows; first += 16) { /* 16 factors by one v16_exp */
         const uint32_t count = HY_MIN(rows - first, 16);
         float top[16], next[16];
@@ -390,33 +339,32 @@ CPU_INLINE void weigh_block(uint32_t dtype, int rows, int width, const weighing 
                             uint32_t i, const float *s, const float *factor, float *o) {
     const uint32_t columns = width > 1 ? i + 16 * (uint32_t)width : w->columns; /* > 1: all there */
     const uint64_t portion = asking ? w->next->step * 16 / w->cp : 0;           /* for 16 columns */
-    v16 sum[SHARE][4];
+    v16 sum[SHARE][WIDE];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int x = 0; x < width; x++)
             sum[r][x] = v16_mul(v16_load(o + (size_t)r * w->cp + i + 16 * x), v16_set(factor[r]));
     }
     for (uint32_t j = w->keys.begin; j < w->keys.end; j++) {
         if (asking) ask(w->next, j, i / 16 * portion, (i / 16 + (uint32_t)width) * portion);
         const char *row = w->v->base + j * w->v->step;
-        const uint16_t *scales =
-            dtype == HY_DTYPE_Q8_0 ? w->v->scales + j * w->v->scale_step : NULL;
-        v16 value[4];
-#pragma GCC unroll 4
+        const float *scales = dtype == HY_DTYPE_Q8_0 ? w->v->scales + j * w->v->scale_step : NULL;
+        v16 value[WIDE];
+#pragma GCC unroll 8
         for (int x = 0; x < width; x++)
             value[x] = load_kv(dtype, row, scales, i + 16 * (uint32_t)x, columns);
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
             const v16 p = v16_set(s[r * ATT_TILE + j]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int x = 0; x < width; x++)
                 sum[r][x] = v16_fma(p, value[x], sum[r][x]);
         }
     }
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int x = 0; x < width; x++)
             v16_store(o + (size_t)r * w->cp + i + 16 * x, sum[r][x]);
     }
@@ -448,6 +396,8 @@ CPU_INLINE void weigh_columns(uint32_t dtype, int width, const weighing *w, uint
 CPU_INLINE void weigh_of(uint32_t dtype, const weighing *w, uint32_t rows, const float *s,
                          const float *factor, float *o) {
     uint32_t i = 0;
+    for (; WIDE > 4 && rows <= 2 && i + 16 * WIDE <= w->columns; i += 16 * WIDE)
+        weigh_columns(dtype, WIDE, w, i, rows, s, factor, o);
     for (; i + 64 <= w->columns; i += 64)
         weigh_columns(dtype, 4, w, i, rows, s, factor, o);
     for (; i < w->columns; i += 16)
@@ -467,55 +417,93 @@ static range keys_of(range seen, range tile) {
     return r.begin < r.end ? (range){r.begin - tile.begin, r.end - tile.begin} : (range){0, 0};
 }
 
+/* Raw scores of one kv head's rows. */
+static void score(const state *st, const item *it, const cache_tile *k, const wish *next,
+                  range read) {
+    const uint32_t rows = rows_of(it);
+    if (is_direct(st->call, it))
+        dots_in_parts(k, next, read, st, rows);
+    else
+        dots_of_many(k, next, read, st, rows);
+}
+
+/* Adds a tile's values to o of one kv head's rows. keys: those that each token sees; all: that any does. */
+static void add_values(const state *st, const item *it, cache_tile v, const wish *next,
+                       const range *keys, range all, const float *factor) {
+    const att_shape *s = &st->shape;
+    const uint32_t tokens = it->end - it->begin;
+    const bool direct = is_direct(st->call, it);
+    if (!next->base) next = NULL;
+#if defined(ATT_BF16)
+    if (!direct) {
+        weigh_many(&v, next, st, it, keys, all, factor);
+        return;
+    }
+#endif
+    if (!direct && v.dtype != HY_DTYPE_F32) v = expand(&v, all, s->c, s->cp, st->tile);
+    for (uint32_t i = 0, end; i < tokens; i = end) { /* runs that see the same keys */
+        for (end = i + 1;
+             end < tokens && keys[end].begin == keys[i].begin && keys[end].end == keys[i].end;)
+            end++;
+        const size_t r = (size_t)i * it->heads;
+        const weighing w = {&v, i == 0 ? next : NULL, keys[i], s->c, s->cp};
+        if (keys[i].begin < keys[i].end)
+            weigh(&w, (end - i) * it->heads, st->s + r * ATT_TILE, factor + r, st->o + r * s->cp);
+    }
+}
+
+/* What is read y-th of a tile: keys of its kv heads, which lie one after the other, then their values, then keys of the
+ * tile that follows. False if that begins at `end`, or if there is no page. */
+static bool open_part(const state *st, const item *it, range tile, uint32_t end, uint32_t y,
+                      cache_tile *out) {
+    const item part = part_of(it, y % it->kv_heads);
+    const bool values = y / it->kv_heads == 1, follows = y >= 2 * it->kv_heads;
+    if (follows && tile.end >= end) return false;
+    return open_tile(st->call, values ? HY_ATTENTION_v_cache : HY_ATTENTION_k_cache, &part,
+                     follows ? tile.end : tile.begin, out);
+}
+
+static wish wish_part(const state *st, const item *it, range tile, uint32_t end, uint32_t y) {
+    cache_tile part;
+    return open_part(st, it, tile, end, y, &part) ? wish_for(&part) : (wish){NULL, 0};
+}
+
 /* Adds one tile to the span's m, l, o of every row of the item. Reading goes on to position `end`. */
 static void add_tile(state *st, const item *it, const range *seen, range tile, uint32_t end) {
-    const att_shape *s = &st->shape;
-    const uint32_t tokens = it->end - it->begin, rows = tokens * it->heads;
+    const uint32_t tokens = it->end - it->begin, parts = it->kv_heads;
     range keys[ATT_ROWS], all = {0, 0};
     float factor[ATT_ROWS];
+    cache_tile k, v;
     for (uint32_t i = 0; i < tokens; i++) {
         keys[i] = keys_of(seen[i], tile);
         all = hull(all, keys[i]);
     }
     if (all.begin >= all.end) return;
     const range read = {all.begin & ~3u, all.end};
-    cache_tile k, v, next_k;
-    if (!open_tile(st->call, HY_ATTENTION_k_cache, it, tile.begin, &k) ||
-        !open_tile(st->call, HY_ATTENTION_v_cache, it, tile.begin, &v))
-        return;
-    const bool direct = rows <= SHARE;
-    const wish values = wish_for(&v);
-    wish next = {NULL, 0};
-    if (tile.end < end && open_tile(st->call, HY_ATTENTION_k_cache, it, tile.end, &next_k))
-        next = wish_for(&next_k);
-    if (direct)
-        dots_in_parts(&k, &values, read, st, rows);
-    else
-        dots_of_many(&k, &values, read, st, rows);
-    soften(st, it, keys, tile.begin, factor);
-#if defined(ATT_BF16)
-    if (!direct) {
-        weigh_many(&v, next.base ? &next : NULL, st, it, keys, all, factor);
-        return;
+    if (!open_part(st, it, tile, end, 0, &k) || !open_part(st, it, tile, end, parts, &v)) return;
+    for (uint32_t x = 0; x < parts; x++) {
+        const item part = part_of(it, x);
+        const state rows = rows_from(st, x * part.heads);
+        const wish next = wish_part(st, it, tile, end, x + 1);
+        open_part(st, it, tile, end, x, &k);
+        scale_tile(&k, read, st->scales);
+        score(&rows, &part, &k, &next, read);
     }
-#endif
-    if (!direct && v.dtype != HY_DTYPE_F32) v = expand(&v, all, s->c, s->cp, st->tile);
-    for (uint32_t i = 0, next_token; i < tokens; i = next_token) { /* runs that see the same keys */
-        for (next_token = i + 1; next_token < tokens && keys[next_token].begin == keys[i].begin &&
-                                 keys[next_token].end == keys[i].end;)
-            next_token++;
-        const size_t r = (size_t)i * it->heads;
-        const weighing w = {&v, next.base && i == 0 ? &next : NULL, keys[i], s->c, s->cp};
-        if (keys[i].begin < keys[i].end)
-            weigh(&w, (next_token - i) * it->heads, st->s + r * ATT_TILE, factor + r,
-                  st->o + r * s->cp);
+    soften(st, it, keys, tile.begin, factor);
+    for (uint32_t x = 0; x < parts; x++) {
+        const item part = part_of(it, x);
+        const state rows = rows_from(st, x * part.heads);
+        const wish next = wish_part(st, it, tile, end, parts + x + 1);
+        open_part(st, it, tile, end, parts + x, &v);
+        scale_tile(&v, read, st->scales);
+        add_values(&rows, &part, v, &next, keys, all, factor + x * part.heads);
     }
 }
 
-/* m, l, o of all rows over positions [span.begin, span.end). */
-static void run_span(state *st, const item *it, const range *seen, range span) {
+/* m, l, o of all rows over positions [span.begin, span.end); reading goes on to position `end`. */
+static void run_span(state *st, const item *it, const range *seen, range span, uint32_t end) {
     const att_shape *s = &st->shape;
-    const uint32_t rows = (it->end - it->begin) * it->heads;
+    const uint32_t rows = rows_of(it);
     range all = {0, 0};
     for (uint32_t i = 0; i < it->end - it->begin; i++)
         all = hull(all, intersect(seen[i], span));
@@ -526,7 +514,7 @@ static void run_span(state *st, const item *it, const range *seen, range span) {
     memset(st->o, 0, (size_t)rows * s->cp * sizeof *st->o);
     for (uint32_t p = all.begin; p < all.end;) {
         const range tile = tile_at(s, p);
-        add_tile(st, it, seen, tile, all.end);
+        add_tile(st, it, seen, tile, end);
         p = tile.end;
     }
 }
@@ -588,13 +576,24 @@ static void finish(const state *st, uint32_t t, uint32_t head, float m, float l,
 static void load_queries(state *st, const item *it) {
     const att_shape *s = &st->shape;
     const uint32_t dtype = st->call->op.operand[HY_ATTENTION_q].dtype;
-    for (uint32_t r = 0; r < (it->end - it->begin) * it->heads; r++) {
+    for (uint32_t r = 0; r < rows_of(it); r++) {
         const char *q =
             cpu_at(st->call, HY_ATTENTION_q, it->begin + r / it->heads, it->head + r % it->heads);
         for (uint32_t i = 0; i < s->dp; i += 16)
             v16_store(st->q + (size_t)r * s->dp + i, cpu_get(dtype, q, i, s->d));
     }
-    round_queries(st, (it->end - it->begin) * it->heads);
+    round_queries(st, it);
+}
+
+/* Queries of an item, and its first keys: nothing else is at work that a burst could hold up. */
+static void begin_item(state *st, const item *it, range seen) {
+    const range tile = tile_at(&st->shape, seen.begin);
+    cache_tile first;
+    if (open_tile(st->call, HY_ATTENTION_k_cache, it, tile.begin, &first)) {
+        const wish keys = wish_for(&first);
+        ask(&keys, 0, 0, (tile.end - tile.begin) * first.step);
+    }
+    load_queries(st, it);
 }
 
 static range span_at(const att_shape *s, uint64_t number) {
@@ -605,7 +604,7 @@ static range span_at(const att_shape *s, uint64_t number) {
 /* The whole context of an item, span after span. */
 static void run_item(state *st, const item *it) {
     const att_shape *s = &st->shape;
-    const uint32_t tokens = it->end - it->begin, rows = tokens * it->heads;
+    const uint32_t tokens = it->end - it->begin, rows = rows_of(it);
     range seen[ATT_ROWS], all = {0, 0};
     for (uint32_t i = 0; i < tokens; i++) {
         seen[i] = visible(st->call, it->begin + i);
@@ -615,9 +614,9 @@ static void run_item(state *st, const item *it) {
         st->all_m[r] = -INFINITY;
         st->all_l[r] = 0;
     }
-    if (all.begin < all.end) load_queries(st, it);
+    if (all.begin < all.end) begin_item(st, it, all);
     for (uint32_t n = all.begin / s->span; (uint64_t)n * s->span < all.end; n++) {
-        run_span(st, it, seen, span_at(s, n));
+        run_span(st, it, seen, span_at(s, n), all.end);
         for (uint32_t r = 0; r < rows; r++) {
             const range part = intersect(seen[r / it->heads], span_at(s, n));
             if (part.begin < part.end)
@@ -634,31 +633,56 @@ static void run_item(state *st, const item *it) {
 
 /* Changes who does what, never a bit of the result. */
 typedef struct plan {
-    bool split;      /* one span per item, joined in the second phase */
-    uint32_t rows;   /* true T */
-    uint32_t tokens; /* per item */
-    uint32_t chunks; /* of tokens */
+    bool split;        /* one span per item, joined in the second phase */
+    uint32_t rows;     /* true T */
+    uint32_t tokens;   /* per item */
+    uint32_t chunks;   /* of tokens */
+    uint32_t kv_heads; /* per item */
+    uint32_t parts;    /* items that have all heads */
     uint32_t spans;
     uint64_t items;
 } plan;
 
+/* Whether an item may have several kv heads: if no two rows next to each other are of one sequence, and rows are
+ * read directly, for the functions of more compute some besides. */
+static bool heads_together(const cpu_call *call, const att_shape *s, uint32_t rows) {
+    const int32_t *sequences = call->p[HY_ATTENTION_row];
+    for (uint32_t t = 1; t < rows; t++)
+        if (sequences[t] == sequences[t - 1]) return false;
+    return s->group <= direct_rows(&call->op);
+}
+
+/* As many as leave `wanted` items: what is read in one go is longer by that, and hardware prefetchers get up to
+ * speed. */
+static void take_heads(plan *p, const att_shape *s, uint64_t wanted) {
+    const uint64_t rest = (uint64_t)p->rows * (p->split ? p->spans : 1);
+    p->kv_heads = HY_MIN(s->kv_heads, ATT_ROWS / s->group);
+    while (p->kv_heads > 1 && rest * hy_div_up(s->kv_heads, p->kv_heads) < wanted)
+        p->kv_heads = (p->kv_heads + 1) / 2;
+    p->parts = (uint32_t)hy_div_up(s->kv_heads, p->kv_heads);
+}
+
 static plan plan_of(const cpu_call *call, const att_shape *s, uint32_t workers) {
-    plan p = {.rows = cpu_rows(call, HY_ATTENTION_q), .tokens = 1};
-    const uint64_t per_token = (uint64_t)s->kv_heads * s->blocks;
+    plan p = {.rows = cpu_rows(call, HY_ATTENTION_q), .tokens = 1, .kv_heads = 1};
     const uint64_t wanted = (uint64_t)ATT_ITEMS * workers;
+    const bool together = heads_together(call, s, p.rows);
     uint32_t end = 0;
     for (uint32_t t = 0; t < p.rows; t++)
         end = HY_MAX(end, visible(call, t).end);
+    p.parts = s->kv_heads * s->blocks;
     p.spans = (uint32_t)hy_div_up(end, s->span);
     const uint64_t partials = (uint64_t)p.rows * s->heads * p.spans * (s->cp + 16);
-    p.split = p.rows * per_token < wanted && p.spans > 1 && partials <= s->partials;
-    if (!p.split) {
+    const uint64_t fewest = (uint64_t)p.rows * (together ? 1 : p.parts);
+    p.split = fewest < wanted && p.spans > 1 && partials <= s->partials;
+    if (together) {
+        take_heads(&p, s, wanted);
+    } else if (!p.split) {
         while (p.tokens * 2 * s->block <= ATT_ROWS && p.tokens < p.rows &&
-               hy_div_up(p.rows, p.tokens * 2ull) * per_token >= wanted)
+               hy_div_up(p.rows, p.tokens * 2ull) * p.parts >= wanted)
             p.tokens *= 2;
     }
     p.chunks = (uint32_t)hy_div_up(p.rows, p.tokens);
-    p.items = p.chunks * per_token * (p.split ? p.spans : 1);
+    p.items = (uint64_t)p.chunks * p.parts * (p.split ? p.spans : 1);
     return p;
 }
 
@@ -673,8 +697,8 @@ static void run_partial(state *st, const plan *p, const item *it, uint32_t numbe
     const range seen = visible(st->call, it->begin), span = span_at(s, number);
     const range part = intersect(seen, span);
     if (part.begin >= part.end) return;
-    load_queries(st, it);
-    run_span(st, it, &seen, span);
+    begin_item(st, it, part);
+    run_span(st, it, &seen, span, part.end);
     for (uint32_t r = 0; r < it->heads; r++) {
         float *to = partial_at(st, p, it->begin, it->head + r, number);
         memcpy(to, st->o + (size_t)r * s->cp, s->cp * sizeof *to);
@@ -691,12 +715,13 @@ static void run_number(state *st, const plan *p, uint64_t number) {
         span = (uint32_t)(number % p->spans);
         number /= p->spans;
     }
-    const uint32_t block = (uint32_t)(number % s->blocks);
-    number /= s->blocks;
-    item it = {.kv_head = (uint32_t)(number % s->kv_heads)};
-    const uint32_t chunk = p->chunks - 1 - (uint32_t)(number / s->kv_heads);
-    it.head = it.kv_head * s->group + block * s->block;
-    it.heads = HY_MIN(s->block, s->group - block * s->block);
+    const uint32_t part = (uint32_t)(number % p->parts);
+    const uint32_t chunk = p->chunks - 1 - (uint32_t)(number / p->parts);
+    item it = {.kv_head = part / s->blocks * p->kv_heads};
+    const uint32_t block = part % s->blocks * s->block;
+    it.kv_heads = HY_MIN(p->kv_heads, s->kv_heads - it.kv_head);
+    it.head = it.kv_head * s->group + block;
+    it.heads = s->blocks > 1 ? HY_MIN(s->block, s->group - block) : it.kv_heads * s->group;
     const int32_t *sequences = st->call->p[HY_ATTENTION_row];
     const uint32_t end = HY_MIN((chunk + 1) * p->tokens, p->rows);
     for (it.begin = chunk * p->tokens; it.begin < end; it.begin = it.end) {

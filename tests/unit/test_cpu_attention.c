@@ -194,6 +194,8 @@ static const att_case att_cases[] = {
     {4, 2, 64, 64, 64, HY_DTYPE_F32, HY_DTYPE_F32, HY_DTYPE_F32, HY_DTYPE_F32, 0, 0, 1, 0, 0},
     {8, 2, 128, 128, 64, HY_DTYPE_F32, HY_DTYPE_F16, HY_DTYPE_F16, HY_DTYPE_F32, 0, 0, 1, 0, 0},
     {6, 2, 64, 32, 64, HY_DTYPE_F16, HY_DTYPE_BF16, HY_DTYPE_BF16, HY_DTYPE_BF16, 0, 100, 1, 1, 0},
+    {8, 8, 32, 160, 64, HY_DTYPE_F32, HY_DTYPE_F16, HY_DTYPE_F16, HY_DTYPE_F32, 0, 0, 1, 1, 0},
+    {9, 3, 32, 64, 64, HY_DTYPE_F32, HY_DTYPE_Q8_0, HY_DTYPE_Q8_0, HY_DTYPE_A8, 0, 0, 1, 0, 0},
     {4, 1, 64, 96, 64, HY_DTYPE_F32, HY_DTYPE_Q8_0, HY_DTYPE_Q8_0, HY_DTYPE_A8, 0, 0, 1, 0, 0},
     {2, 2, 40, 24, 64, HY_DTYPE_F32, HY_DTYPE_F16, HY_DTYPE_F16, HY_DTYPE_F16, 20, 0, 1, 1, 1},
     {3, 1, 7, 5, 48, HY_DTYPE_BF16, HY_DTYPE_F32, HY_DTYPE_F16, HY_DTYPE_F32, 0, 0, 0, 0, 1},
@@ -238,52 +240,69 @@ static void test_attention(void **state) {
     }
 }
 
-/* Rows [begin, begin + count) of a batch as a batch of their own. Extents at upper bounds stay. */
-static void rows_alone(ct_task *k, const ct_task *whole, uint32_t begin, uint32_t count) {
+/* The given rows of a batch as a batch of their own. Extents at upper bounds stay. */
+static void rows_alone(ct_task *k, const ct_task *whole, const uint32_t *rows, uint32_t count) {
     static const uint32_t per_row[] = {HY_ATTENTION_q, HY_ATTENTION_row, HY_ATTENTION_pos};
     for (size_t i = 0; i < HY_COUNT_OF(per_row); i++) {
         const hy_tensor *t = &whole->op.operand[per_row[i]];
         const uint64_t bytes = hy_tensor_bytes(t) / ROWS;
-        memset(k->data[per_row[i]], 0xff, ROWS * bytes);
-        memcpy(k->data[per_row[i]], (uint8_t *)whole->data[per_row[i]] + begin * bytes,
-               count * bytes);
+        uint8_t *to = k->data[per_row[i]];
+        memset(to, 0xff, ROWS * bytes);
+        for (uint32_t r = 0; r < count; r++)
+            memcpy(to + r * bytes, (uint8_t *)whole->data[per_row[i]] + rows[r] * bytes, bytes);
     }
     k->counters[HY_COUNTER_T] = count;
 }
 
+/* Runs them, and finds the same bits. */
+static void check_rows(ct_recording *r, ct_task *part, const ct_task *whole, const uint32_t *rows,
+                       uint32_t count) {
+    const uint64_t bytes = hy_tensor_bytes(&whole->op.operand[HY_ATTENTION_out]) / ROWS;
+    rows_alone(part, whole, rows, count);
+    ct_replay(r);
+    for (uint32_t i = 0; i < count; i++)
+        assert_memory_equal((uint8_t *)part->data[HY_ATTENTION_out] + i * bytes,
+                            (uint8_t *)whole->data[HY_ATTENTION_out] + rows[i] * bytes, bytes);
+}
+
+/* Chunks of the batch, and one row of each sequence: kv heads then go together, spans apart, or both, by the
+ * number of workers. */
+static void check_parts(ct_task *part, const ct_task *whole, const char *isa, uint32_t workers) {
+    static const uint32_t chunks[] = {1, 7, 16};
+    uint32_t rows[ROWS], last[SEQUENCES], end = 0;
+    hy_device *device = ct_open_cpu(isa, workers);
+    ct_recording r = ct_record(device, part);
+    for (uint32_t t = 0; t < ROWS; t++)
+        rows[t] = t;
+    for (size_t n = 0; n < HY_COUNT_OF(chunks); n++) {
+        for (uint32_t t = 0; t < TRUE_ROWS; t += chunks[n])
+            check_rows(&r, part, whole, rows + t, HY_MIN(chunks[n], TRUE_ROWS - t));
+    }
+    for (uint32_t s = 0; s < SEQUENCES; s++) {
+        end += (uint32_t)row_counts[s];
+        last[s] = end - 1;
+    }
+    check_rows(&r, part, whole, last, SEQUENCES);
+    check_rows(&r, part, whole, last + SEQUENCES - 2, 2);
+    ct_free_recording(&r);
+    hy_device_close(device);
+}
+
 static void test_attention_invariance(void **state) {
     (void)state;
-    static const uint32_t chunks[] = {1, 7, 16};
-    for (size_t i = 0; i < 5; i++) {
+    static const uint32_t own[] = {HY_ATTENTION_q, HY_ATTENTION_row, HY_ATTENTION_pos,
+                                   HY_ATTENTION_out};
+    for (size_t i = 0; i < HY_COUNT_OF(att_cases); i++) {
         for (size_t isa = 0; isa < HY_COUNT_OF(ct_isas); isa++) {
             if (!ct_machine_has(ct_isas[isa])) continue;
             ct_task whole = make_attention(&att_cases[i]), part = whole;
-            const uint64_t bytes = hy_tensor_bytes(&whole.op.operand[HY_ATTENTION_out]);
             ct_run(ct_isas[isa], 2, &whole);
-            part.data[HY_ATTENTION_q] =
-                ct_allocate(hy_tensor_bytes(&whole.op.operand[HY_ATTENTION_q]));
-            part.data[HY_ATTENTION_row] = ct_allocate(ROWS * 4);
-            part.data[HY_ATTENTION_pos] = ct_allocate(ROWS * 4);
-            part.data[HY_ATTENTION_out] = ct_allocate(bytes);
-            hy_device *device = ct_open_cpu(ct_isas[isa], 8); /* enough to split the context */
-            ct_recording r = ct_record(device, &part);
-            for (size_t n = 0; n < HY_COUNT_OF(chunks); n++) {
-                for (uint32_t t = 0; t < TRUE_ROWS; t += chunks[n]) {
-                    const uint32_t count = HY_MIN(chunks[n], TRUE_ROWS - t);
-                    rows_alone(&part, &whole, t, count);
-                    ct_replay(&r);
-                    assert_memory_equal(part.data[HY_ATTENTION_out],
-                                        (uint8_t *)whole.data[HY_ATTENTION_out] +
-                                            t * (bytes / ROWS),
-                                        count * (bytes / ROWS));
-                }
-            }
-            ct_free_recording(&r);
-            hy_device_close(device);
-            free(part.data[HY_ATTENTION_q]);
-            free(part.data[HY_ATTENTION_row]);
-            free(part.data[HY_ATTENTION_pos]);
-            free(part.data[HY_ATTENTION_out]);
+            for (size_t n = 0; n < HY_COUNT_OF(own); n++)
+                part.data[own[n]] = ct_allocate(hy_tensor_bytes(&whole.op.operand[own[n]]));
+            for (uint32_t workers = 1; workers <= 8; workers = workers < 2 ? 2 : workers + 6)
+                check_parts(&part, &whole, ct_isas[isa], workers);
+            for (size_t n = 0; n < HY_COUNT_OF(own); n++)
+                free(part.data[own[n]]);
             ct_free_task(&whole);
         }
     }
