@@ -221,7 +221,7 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const int first
     const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
     for (; blocks; blocks--) {
         mm_scales scales;
-        block_scales(f, panel, &scales);
+        block_scales(f, panel, true, &scales);
         const uint8_t *sub = panel + f.header;
         for (int s = 0; s < f.subs; s++) {
             MM_FORGET();

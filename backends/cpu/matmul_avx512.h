@@ -96,6 +96,15 @@ CPU_INLINE __m512i broadcast(const uint8_t *p) {
     return _mm512_set1_epi32((int32_t)load_u32(p));
 }
 
+/* sum + w times four int8, to all lanes. Written out, for compilers load and multiply by two instructions. */
+CPU_INLINE __m512i dot_four(__m512i sum, __m512i w, const uint8_t *x) {
+    typedef uint32_t __attribute__((may_alias, aligned(1))) four;
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0"
+            : "+v"(sum)
+            : "v"(w), "m"(*(const four *)(const void *)x));
+    return sum;
+}
+
 /* acc += dot * a * scale, + b * aux for each of the `minima` (0, 1, 2) terms; dot and acc are [panel][count],
  * scale: where the tile's are, of the first of these columns of n. */
 CPU_INLINE void add_sums(const int minima, const int panels, const int n, const int count,
@@ -142,8 +151,7 @@ CPU_INLINE void packed_dots(mm_format f, const int n, const uint8_t *sub, const 
     MM_UNROLL for (int i = 0; i < 8; i++) {
         const int at = f.dtype == HY_DTYPE_Q8_0 ? i : i / 2 + i % 2 * 4;
         const __m512i w = group(f, sub, at);
-        MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
-            _mm512_dpbusd_epi32(dot[c], w, broadcast(x + c * 32 + 4 * at));
+        MM_UNROLL for (int c = 0; c < n; c++) dot[c] = dot_four(dot[c], w, x + c * 32 + 4 * at);
     }
 }
 
@@ -241,7 +249,7 @@ CPU_INLINE void half_dots(mm_format f, const int n, const uint8_t *sub, const ui
         const int h = i % 2, at = i / 2 + 4 * h;
         const __m512i w = group(f, sub, at);
         MM_UNROLL for (int c = 0; c < n; c++) dot[h][c] =
-            _mm512_dpbusd_epi32(dot[h][c], w, broadcast(x + c * 32 + 4 * at));
+            dot_four(dot[h][c], w, x + c * 32 + 4 * at);
     }
 }
 
@@ -263,8 +271,7 @@ CPU_INLINE void scaled_dots(mm_format f, const int n, const uint8_t *panel, cons
         f.minima ? _mm512_setzero_si512() : broadcast(x + n * 36 + 4 * c);
     MM_UNROLL for (int g = 0; g < 8; g++) {
         const __m512i w = scaled_group(f, sub, g, &products);
-        MM_UNROLL for (int c = 0; c < n; c++) isum[c] =
-            _mm512_dpbusd_epi32(isum[c], w, broadcast(x + c * 32 + 4 * g));
+        MM_UNROLL for (int c = 0; c < n; c++) isum[c] = dot_four(isum[c], w, x + c * 32 + 4 * g);
     }
 }
 
@@ -326,7 +333,7 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *
             continue;
         }
         mm_scales scales;
-        block_scales(f, panel, &scales);
+        block_scales(f, panel, false, &scales);
         for (int s = 0; s < f.subs; s++) {
             MM_FORGET();
             ask_for(sub + s * f.sub, f.sub);

@@ -141,7 +141,7 @@ CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const 
     memset(z, 0, sizeof(float) * CPU_PANEL * (size_t)n);
     for (uint32_t at = 0; at < k;) {
         if (at % MM_BLOCK_CHUNK == 0) memset(acc, 0, sizeof acc);
-        block_scales(f, panel, &scales);
+        block_scales(f, panel, true, &scales);
         panel += f.header;
         for (int s = 0; s < f.subs; s++) {
             unpack(f.dtype, panel, w);

@@ -195,6 +195,7 @@ static void multiply_panels(const mm_job *job, const uint8_t *panel, uint32_t pa
         for (uint32_t i = 0; i < panels; i++)
             job->kernels->unpack[p->dtype](panel + i * p->bytes, k, &chunk[i]);
         panel += bytes;
+        if (at + k == p->k) panel += (panels - 1) * p->bytes; /* next are others */
         for (uint32_t i = 0; i < tiles; i++) {
             const uint8_t *from = panel + bytes * i / tiles;
             const mm_next next = {{from, from + p->bytes},

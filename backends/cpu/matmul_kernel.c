@@ -86,11 +86,12 @@ CPU_INLINE void scales_q3_k(const uint8_t *header, mm_scales *out) {
     }
 }
 
-CPU_INLINE void scales_q2_k(const uint8_t *header, const float *dmin, mm_scales *out) {
+CPU_INLINE void scales_q2_k(const uint8_t *header, const float *dmin, const bool sc,
+                            mm_scales *out) {
     for (int s = 0; s < 16; s++) {
         for (int r = 0; r < CPU_PANEL; r++) {
             const int32_t both = header[64 + 16 * s + r];
-            out->sc[s][r] = (int8_t)(both & 15);
+            if (sc) out->sc[s][r] = (int8_t)(both & 15);
             out->b[s][r] = -(dmin[r] * (float)(both >> 4));
         }
     }
@@ -119,7 +120,8 @@ CPU_INLINE float mxfp4_scale(uint32_t e) {
     return hy_f32_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23);
 }
 
-CPU_INLINE void block_scales(mm_format f, const uint8_t *header, mm_scales *out) {
+/* sc: whether those are wanted, of q2_k and q3_k. */
+CPU_INLINE void block_scales(mm_format f, const uint8_t *header, const bool sc, mm_scales *out) {
     float d[CPU_PANEL], dmin[CPU_PANEL];
     if (f.dtype == HY_DTYPE_MXFP4) {
         for (int r = 0; r < CPU_PANEL; r++)
@@ -137,16 +139,23 @@ CPU_INLINE void block_scales(mm_format f, const uint8_t *header, mm_scales *out)
     if (f.split && f.dtype != HY_DTYPE_Q6_K)
         for (int s = 0; s < 8; s++)
             memcpy(out->a[s], d, sizeof d);
-    if (f.dtype == HY_DTYPE_Q2_K)
-        scales_q2_k(header, dmin, out);
-    else if (f.dtype == HY_DTYPE_Q3_K)
-        scales_q3_k(header, out);
-    else if (f.dtype == HY_DTYPE_Q6_K)
+    switch (f.dtype) {
+    case HY_DTYPE_Q2_K:
+        scales_q2_k(header, dmin, sc, out);
+        break;
+    case HY_DTYPE_Q3_K:
+        if (sc) scales_q3_k(header, out);
+        break;
+    case HY_DTYPE_Q6_K:
         scales_q6_k(header, d, out);
-    else if (f.dtype == HY_DTYPE_IQ4_XS)
+        break;
+    case HY_DTYPE_IQ4_XS:
         scales_iq4_xs(header, d, out);
-    else
+        break;
+    default:
         scales_q4_k(header, d, dmin, out);
+        break;
+    }
 }
 
 /* Scales of the block at `header` to sub-block `s` on of a chunk's; sc too, or not, for weights that were
@@ -157,7 +166,7 @@ CPU_INLINE void chunk_scales(mm_format f, const uint8_t *header, uint32_t s, con
     const uint32_t as = f.dtype == HY_DTYPE_Q6_K ? 2 : 1, bs = scaled ? 2 : 1; /* of a sub-block */
     const uint32_t subs = (uint32_t)f.subs;
     mm_scales own;
-    block_scales(f, header, &own);
+    block_scales(f, header, sc, &own);
     memcpy(out->a[as * s], own.a, as * subs * sizeof own.a[0]);
     if (f.minima) memcpy(out->b[bs * s], own.b, bs * subs * sizeof own.b[0]);
     if (scaled && sc) memcpy(out->sc[2 * s], own.sc, 2 * subs * sizeof own.sc[0]);
