@@ -1,4 +1,5 @@
 """What is refused, and how: wrong usage, texts, ids, devices, memory, and outputs that cannot be written."""
+import math
 import os
 import resource
 import signal
@@ -336,9 +337,11 @@ class Killed(CliTest):
         """Killed at any moment, `quantize` leaves the old file or the whole new one."""
         source = self.synth('source.gguf', 'tiny', 'f32')
         out = self.path('out.gguf')
-        started = time.monotonic()
-        self.ok('quantize', source, out, 'iq4_xs', '-t', 1)
-        whole_s = time.monotonic() - started
+        whole_s = math.inf  # of the fastest run: after a slow one every kill would come too late
+        for _ in range(3):
+            started = time.monotonic()
+            self.ok('quantize', source, out, 'iq4_xs', '-t', 1)
+            whole_s = min(whole_s, time.monotonic() - started)
         with open(out, 'rb') as file:
             want = file.read()
         for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
