@@ -652,10 +652,10 @@ static bool heads_together(const cpu_call *call, const att_shape *s, uint32_t ro
     return s->group <= direct_rows(&call->op);
 }
 
-/* As many as leave `wanted` items: what is read in one go is longer by that, and hardware prefetchers get up to
- * speed. */
-static void take_heads(plan *p, const att_shape *s, uint64_t wanted) {
-    const uint64_t rest = (uint64_t)p->rows * (p->split ? p->spans : 1);
+/* As many as leave `wanted` items, of `rows` as long as the longest: what is read in one go is longer by that, and
+ * hardware prefetchers get up to speed. */
+static void take_heads(plan *p, const att_shape *s, uint64_t rows, uint64_t wanted) {
+    const uint64_t rest = rows * (p->split ? p->spans : 1);
     p->kv_heads = HY_MIN(s->kv_heads, ATT_ROWS / s->group);
     while (p->kv_heads > 1 && rest * hy_div_up(s->kv_heads, p->kv_heads) < wanted)
         p->kv_heads = (p->kv_heads + 1) / 2;
@@ -666,16 +666,23 @@ static plan plan_of(const cpu_call *call, const att_shape *s, uint32_t workers) 
     plan p = {.rows = cpu_rows(call, HY_ATTENTION_q), .tokens = 1, .kv_heads = 1};
     const uint64_t wanted = (uint64_t)ATT_ITEMS * workers;
     const bool together = heads_together(call, s, p.rows);
+    uint64_t total = 0, longest = 1;
     uint32_t end = 0;
-    for (uint32_t t = 0; t < p.rows; t++)
-        end = HY_MAX(end, visible(call, t).end);
+    for (uint32_t t = 0; t < p.rows; t++) {
+        const range seen = visible(call, t);
+        end = HY_MAX(end, seen.end);
+        total += seen.end - seen.begin;
+        longest = HY_MAX(longest, seen.end - seen.begin);
+    }
     p.parts = s->kv_heads * s->blocks;
     p.spans = (uint32_t)hy_div_up(end, s->span);
     const uint64_t partials = (uint64_t)p.rows * s->heads * p.spans * (s->cp + 16);
-    const uint64_t fewest = (uint64_t)p.rows * (together ? 1 : p.parts);
+    const uint64_t long_rows =
+        HY_MAX((total + longest / 2) / longest, 1); /* a short one beside it keeps nobody busy */
+    const uint64_t fewest = together ? long_rows : (uint64_t)p.rows * p.parts;
     p.split = fewest < wanted && p.spans > 1 && partials <= s->partials;
     if (together) {
-        take_heads(&p, s, wanted);
+        take_heads(&p, s, long_rows, wanted);
     } else if (!p.split) {
         while (p.tokens * 2 * s->block <= ATT_ROWS && p.tokens < p.rows &&
                hy_div_up(p.rows, p.tokens * 2ull) * p.parts >= wanted)
