@@ -24,11 +24,10 @@
 #include "backends/cpu/panel.h"
 
 enum {
-    MM_MAX_WIDTH = 32,       /* columns of the widest tile of any ISA */
-    MM_WIDTHS = 6,           /* different tile widths of one ISA at most */
-    MM_CHUNK = 64,           /* k after which float weights' partial sums are added up */
-    MM_AHEAD = 8 * MM_CHUNK, /* k of theirs asked for ahead by kernels that read several streams */
-    MM_BLOCK_CHUNK = 512     /* the same for block formats; a multiple of every block */
+    MM_MAX_WIDTH = 32,   /* columns of the widest tile of any ISA */
+    MM_WIDTHS = 6,       /* different tile widths of one ISA at most */
+    MM_CHUNK = 64,       /* k after which float weights' partial sums are added up */
+    MM_BLOCK_CHUNK = 512 /* the same for block formats; a multiple of every block */
 };
 
 /* A tile is `width` activation rows, interleaved for one pass over a panel; columns past the rows there

@@ -386,13 +386,15 @@ CPU_INLINE mm_floats plain_rows(hy_dtype dtype, const uint8_t *panel, uint64_t k
     return words_as_floats(w);
 }
 
-/* Element i of `lanes` chunks that lie side by side. */
+/* Element i of `lanes` chunks that lie side by side: streams that hardware prefetchers may not follow, so that k
+ * further ahead is asked for. */
 CPU_INLINE void plain_step(hy_dtype dtype, const int n, const int first, const int count,
                            const int lanes, const uint8_t *panel, const float *x, uint64_t i,
                            const int odd, mm_floats *part) {
+    enum { AHEAD = 8 * MM_CHUNK };
     MM_UNROLL for (int l = 0; l < lanes; l++) {
         const uint64_t at = i + (uint64_t)l * MM_CHUNK;
-        if (lanes > 1) ask_ahead(dtype, panel, at + MM_AHEAD, odd);
+        if (lanes > 1) ask_ahead(dtype, panel, at + AHEAD, odd);
         MM_UNROLL for (int v = 0; v < count; v++) {
             const mm_floats w = plain_rows(dtype, panel, at, first + v, odd);
             mm_floats *sum = part + n * (count * l + v);

@@ -23,7 +23,7 @@ CPU_INLINE v16 plain_madd(v16 w, v16 x, v16 sum) {
     return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)x);
 }
 
-/* Several streams at a time are more than hardware prefetchers follow. */
+/* A line each. */
 CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t pair, const int odd) {
     (void)dtype, (void)odd;
     __builtin_prefetch(panel + pair * CPU_PANEL * PAIR_BYTES, 0, 2);

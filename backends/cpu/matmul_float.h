@@ -2,48 +2,36 @@
  * matmul_kernel.c, behind matmul_avx2.h or matmul_avx512.h, and by matmul_dot.c, whose elements are pairs of bf16.
  * They define MM_UNROLL, PLAIN_K (k of an element), plain_16, plain_madd and ask_ahead. */
 
-/* In elements. */
-enum { PLAIN_CHUNK = MM_CHUNK / PLAIN_K, PLAIN_AHEAD = MM_AHEAD / PLAIN_K };
+/* In elements; PLAIN_FEW: columns for which memory is the limit. */
+enum { PLAIN_CHUNK = MM_CHUNK / PLAIN_K, PLAIN_AHEAD = 4 * PLAIN_CHUNK, PLAIN_FEW = 8 };
 
-/* Element i of `lanes` chunks that lie side by side. */
-CPU_INLINE void plain_step(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
-                           const float *x, uint64_t i, const int odd, v16 *part) {
-    MM_UNROLL for (int l = 0; l < lanes; l++) {
-        const uint64_t at = i + (uint64_t)l * PLAIN_CHUNK;
-        if (lanes > 1) ask_ahead(dtype, panel, at + PLAIN_AHEAD, odd);
-        const v16 w = plain_16(dtype, panel, at, odd);
-        MM_UNROLL for (int c = 0; c < n; c++) part[l * n + c] =
-            plain_madd(w, v16_set(x[at * (uint64_t)n + (uint64_t)c]), part[l * n + c]);
-    }
-}
-
-/* Chunks of `length` k, `lanes` of them side by side, from k on. */
-CPU_INLINE void plain_chunks(hy_dtype dtype, const int n, const int lanes, const uint8_t *panel,
-                             const float *x, uint64_t k, uint32_t length, v16 *acc) {
-    v16 part[MM_MAX_WIDTH];
-    MM_UNROLL for (int i = 0; i < n * lanes; i++) part[i] = v16_zero();
-    const uint64_t end = k + length;
-    for (uint64_t i = k; i + 1 < end; i += 2) {
-        plain_step(dtype, n, lanes, panel, x, i, 0, part);
-        plain_step(dtype, n, lanes, panel, x, i + 1, 1, part);
-    }
-    if (length % 2) plain_step(dtype, n, lanes, panel, x, end - 1, 0, part);
-    MM_UNROLL for (int i = 0; i < n * lanes; i++) acc[i % n] = v16_add(acc[i % n], part[i]);
+/* Element i; for few columns bytes are asked for ahead. One chunk after the other, though each is a chain of fma: cores look
+ * ahead into the next, and memory prefers one stream to several side by side. */
+CPU_INLINE void plain_step(hy_dtype dtype, const int n, const uint8_t *panel, const float *x,
+                           uint64_t i, const int odd, v16 *part) {
+    if (n <= PLAIN_FEW) ask_ahead(dtype, panel, i + PLAIN_AHEAD, odd);
+    const v16 w = plain_16(dtype, panel, i, odd);
+    MM_UNROLL for (int c = 0; c < n; c++) part[c] =
+        plain_madd(w, v16_set(x[i * (uint64_t)n + (uint64_t)c]), part[c]);
 }
 
 /* Float weights: an mm_micro once dtype and n are constants. k: elements. */
 CPU_INLINE void mm_plain(hy_dtype dtype, const int n, const uint8_t *panel, const uint8_t *tile,
                          uint32_t k, float *z) {
     const float *x = (const float *)(const void *)tile;
-    const int lanes = n <= 4 ? 4 / n : 1; /* hides the latency of fma when there are few columns */
-    const uint32_t step = (uint32_t)lanes * PLAIN_CHUNK;
     v16 acc[MM_MAX_WIDTH];
     MM_UNROLL for (int c = 0; c < n; c++) acc[c] = v16_load(z + 16 * c);
-    uint32_t at = 0;
-    for (; lanes > 1 && k - at >= step; at += step)
-        plain_chunks(dtype, n, lanes, panel, x, at, PLAIN_CHUNK, acc);
-    for (; at < k; at += PLAIN_CHUNK)
-        plain_chunks(dtype, n, 1, panel, x, at, HY_MIN(k - at, (uint32_t)PLAIN_CHUNK), acc);
+    for (uint64_t at = 0, end; at < k; at = end) {
+        v16 part[MM_MAX_WIDTH];
+        end = HY_MIN(at + PLAIN_CHUNK, (uint64_t)k);
+        MM_UNROLL for (int c = 0; c < n; c++) part[c] = v16_zero();
+        for (uint64_t i = at; i + 1 < end; i += 2) {
+            plain_step(dtype, n, panel, x, i, 0, part);
+            plain_step(dtype, n, panel, x, i + 1, 1, part);
+        }
+        if ((end - at) % 2) plain_step(dtype, n, panel, x, end - 1, 0, part);
+        MM_UNROLL for (int c = 0; c < n; c++) acc[c] = v16_add(acc[c], part[c]);
+    }
     MM_UNROLL for (int c = 0; c < n; c++) v16_store(z + 16 * c, acc[c]);
 }
 

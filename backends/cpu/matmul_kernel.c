@@ -184,7 +184,7 @@ CPU_INLINE v16 plain_madd(v16 w, v16 x, v16 sum) {
     return v16_fma(w, x, sum);
 }
 
-/* Several streams at a time are more than hardware prefetchers follow. Lines hold two k of halves. */
+/* Asks for element k, or nothing: lines hold two k of halves. */
 CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k, const int odd) {
     if (dtype == HY_DTYPE_F32)
         __builtin_prefetch(panel + 64 * k, 0, 2);
