@@ -473,30 +473,27 @@ static void add_tile(state *st, const item *it, const range *seen, range tile, u
     const uint32_t tokens = it->end - it->begin, parts = it->kv_heads;
     range keys[ATT_ROWS], all = {0, 0};
     float factor[ATT_ROWS];
-    cache_tile k, v;
+    cache_tile now;
     for (uint32_t i = 0; i < tokens; i++) {
         keys[i] = keys_of(seen[i], tile);
         all = hull(all, keys[i]);
     }
     if (all.begin >= all.end) return;
     const range read = {all.begin & ~3u, all.end};
-    if (!open_part(st, it, tile, end, 0, &k) || !open_part(st, it, tile, end, parts, &v)) return;
-    for (uint32_t x = 0; x < parts; x++) {
-        const item part = part_of(it, x);
-        const state rows = rows_from(st, x * part.heads);
-        const wish next = wish_part(st, it, tile, end, x + 1);
-        open_part(st, it, tile, end, x, &k);
-        scale_tile(&k, read, st->scales);
-        score(&rows, &part, &k, &next, read);
-    }
-    soften(st, it, keys, tile.begin, factor);
-    for (uint32_t x = 0; x < parts; x++) {
-        const item part = part_of(it, x);
-        const state rows = rows_from(st, x * part.heads);
-        const wish next = wish_part(st, it, tile, end, parts + x + 1);
-        open_part(st, it, tile, end, parts + x, &v);
-        scale_tile(&v, read, st->scales);
-        add_values(&rows, &part, v, &next, keys, all, factor + x * part.heads);
+    if (!open_part(st, it, tile, end, 0, &now) || !open_part(st, it, tile, end, parts, &now))
+        return;
+    for (uint32_t y = 0; y < 2 * parts; y++) {
+        const item part = part_of(it, y % parts);
+        const uint32_t first = y % parts * part.heads;
+        const state rows = rows_from(st, first);
+        if (y == parts) soften(st, it, keys, tile.begin, factor);
+        const wish next = wish_part(st, it, tile, end, y + 1);
+        open_part(st, it, tile, end, y, &now);
+        scale_tile(&now, read, st->scales);
+        if (y < parts)
+            score(&rows, &part, &now, &next, read);
+        else
+            add_values(&rows, &part, now, &next, keys, all, factor + first);
     }
 }
 
