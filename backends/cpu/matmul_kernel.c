@@ -104,13 +104,18 @@ CPU_INLINE void scales_q6_k(const uint8_t *header, const float *d, mm_scales *ou
 }
 
 CPU_INLINE void scales_iq4_xs(const uint8_t *header, const float *d, mm_scales *out) {
+    uint32_t low[CPU_PANEL], high[CPU_PANEL]; /* what is left of the words: 8 nibbles, 8 pairs */
+    for (int r = 0; r < CPU_PANEL; r++) {
+        uint16_t pairs;
+        memcpy(&pairs, header + 32 + 2 * r, sizeof pairs);
+        low[r] = load_u32(header + 64 + 4 * r);
+        high[r] = pairs;
+    }
     for (int s = 0; s < 8; s++) {
         for (int r = 0; r < CPU_PANEL; r++) {
-            uint16_t high;
-            memcpy(&high, header + 32 + 2 * r, sizeof high);
-            const uint32_t low = load_u32(header + 64 + 4 * r) >> 4 * s & 15u;
-            out->a[s][r] =
-                d[r] * (float)((int32_t)(low | ((uint32_t)high >> 2 * s & 3u) << 4) - 32);
+            out->a[s][r] = d[r] * (float)((int32_t)((low[r] & 15u) | (high[r] & 3u) << 4) - 32);
+            low[r] >>= 4;
+            high[r] >>= 2;
         }
     }
 }

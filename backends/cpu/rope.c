@@ -94,20 +94,37 @@ static void store_cache(const cpu_call *call, uint32_t operand, uint32_t slot, u
     }
     int8_t *q = (int8_t *)page + (uint64_t)index * columns;
     uint16_t *scales = (uint16_t *)(page + (uint64_t)length * columns) + index * (columns / 32);
-    for (uint32_t i = 0; i < columns; i += 32)
-        scales[i / 32] = hy_f32_to_f16(vm_a8_quantize(head + i, q + i));
+    for (uint32_t i = 0; i < columns; i += 32) {
+        int32_t sum;
+        scales[i / 32] = hy_f32_to_f16(vm_a8_quantize(head + i, q + i, &sum));
+    }
 }
 
-/* One head of the ops's T x (H + H + A): keys, then values, then queries. */
+/* Head `head` of the op's H + H + A, keys, then values, then queries: what it is read from, and its index there. */
+static uint32_t source_of(const cpu_call *call, uint32_t head, uint32_t *index) {
+    const uint32_t kv_heads = call->op.operand[HY_KV_WRITE_k].dim[1];
+    *index = head < 2 * kv_heads ? head % kv_heads : head - 2 * kv_heads;
+    return head < kv_heads ? HY_KV_WRITE_k : head < 2 * kv_heads ? HY_KV_WRITE_v : HY_KV_WRITE_q;
+}
+
+/* Asks for one of T x (H + H + A) heads: each is a chain of steps, too long for a core to begin with the next. */
+static void ask_for_head(const cpu_call *call, uint32_t row, uint32_t head) {
+    uint32_t index;
+    const uint32_t from = source_of(call, head, &index);
+    const hy_tensor *t = &call->op.operand[from];
+    const char *x = cpu_at(call, from, row, index);
+    for (uint64_t b = 0; b < cpu_bytes(t->dtype, t->dim[2]); b += 64)
+        __builtin_prefetch(x + b);
+}
+
 static void write_head(cpu_call *call, uint32_t row, uint32_t head, float *x) {
     const hy_tensor *t = call->op.operand;
     const hy_kv_write_attr *attr = &call->op.kv_write;
-    const uint32_t kv_heads = t[HY_KV_WRITE_k].dim[1];
     const int32_t slot = ((const int32_t *)call->p[HY_KV_WRITE_slot])[row];
-    const bool is_q = head >= 2 * kv_heads, is_v = !is_q && head >= kv_heads;
+    uint32_t index;
+    const uint32_t from = source_of(call, head, &index), columns = t[from].dim[2];
+    const bool is_q = from == HY_KV_WRITE_q, is_v = from == HY_KV_WRITE_v;
     if (!is_q && slot < 0) return;
-    const uint32_t from = is_q ? HY_KV_WRITE_q : is_v ? HY_KV_WRITE_v : HY_KV_WRITE_k;
-    const uint32_t index = is_q ? head - 2 * kv_heads : head % kv_heads, columns = t[from].dim[2];
     load_head(t[from].dtype, cpu_at(call, from, row, index), x, columns);
     if (!is_v) {
         const float *weight = call->p[is_q ? HY_KV_WRITE_q_norm : HY_KV_WRITE_k_norm];
@@ -124,6 +141,8 @@ static void write_head(cpu_call *call, uint32_t row, uint32_t head, float *x) {
                     x);
 }
 
+enum { HEADS_AHEAD = 6 };
+
 void CPU_NAME(cpu_kv_write)(cpu_call *call, uint32_t worker, uint32_t workers) {
     const hy_tensor *t = call->op.operand;
     const uint32_t heads =
@@ -131,6 +150,9 @@ void CPU_NAME(cpu_kv_write)(cpu_call *call, uint32_t worker, uint32_t workers) {
     float *head = cpu_scratch(call, worker);
     uint64_t i, end;
     cpu_share((uint64_t)cpu_rows(call, HY_KV_WRITE_k) * heads, worker, workers, &i, &end);
-    for (; i < end; i++)
+    for (; i < end; i++) {
+        const uint64_t next = i + HEADS_AHEAD;
+        if (next < end) ask_for_head(call, (uint32_t)(next / heads), (uint32_t)(next % heads));
         write_head(call, (uint32_t)(i / heads), (uint32_t)(i % heads), head);
+    }
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "hal/dtype.h"
 #include "hal/ops.h"
 
@@ -146,42 +147,33 @@ VM_INLINE void vm_act_row(float *x, int n, int32_t act) {
 #undef VM_ACT_CASE
 }
 
-/* The scale of one a8 block: max|x| / 127, NaN passed over, magnitudes above 2^127 as 2^127. The largest
- * magnitude is the largest of the bits as integers. */
-VM_INLINE float vm_a8_scale(const float x[32]) {
-    int32_t most = 0;
+/* One a8 block exactly as hy_quantize_row(HY_DTYPE_A8): q gets the int8, *sum their sum, returned is the scale:
+ * max|x| / 127, NaN counting as zero, magnitudes above 2^127 as 2^127. Comparisons are of integers, whose minima and maxima
+ * every compiler knows as instructions: the largest magnitude is the largest of the bits, too. */
+VM_INLINE float vm_a8_quantize(const float x[32], int8_t q[32], int32_t *sum) {
+    int32_t number[32], most = 0, all = 0;
     for (int i = 0; i < 32; i++) {
-        const int32_t bits = (int32_t)(hy_f32_bits(x[i]) & 0x7fffffffu);
-        const int32_t number = bits > 0x7f800000 ? 0 : bits;
-        most = number > most ? number : most;
+        const int32_t bits = (int32_t)hy_f32_bits(x[i]), size = bits & 0x7fffffff;
+        number[i] = size > 0x7f800000 ? 0 : bits;
+        most = HY_MAX(most, number[i] & 0x7fffffff);
     }
-    return hy_f32_from_bits((uint32_t)(most > 0x7f000000 ? 0x7f000000 : most)) / 127.0f;
-}
-
-/* One a8 block exactly as hy_quantize_row(HY_DTYPE_A8): q gets the int8, returned is the scale. */
-VM_INLINE float vm_a8_quantize(const float x[32], int8_t q[32]) {
-    const float scale = vm_a8_scale(x);
+    const float scale = hy_f32_from_bits((uint32_t)HY_MIN(most, 0x7f000000)) / 127.0f;
     const float divisor = scale > 0.0f ? scale : INFINITY; /* a block of zeros: x / inf = 0 */
-    int32_t wide[32];
     for (int i = 0; i < 32; i++) {
-        const float v = x[i] / divisor;
-        const float number = v == v ? v : 0.0f;
-        const float low = number > -127.0f ? number : -127.0f;
-        const float both = low < 127.0f ? low : 127.0f;
-        wide[i] = (int32_t)(hy_f32_bits(both + VM_ROUND_MAGIC) - 0x4b400000u);
+        const float v = hy_f32_from_bits((uint32_t)number[i]) / divisor;
+        const int32_t near = (int32_t)(hy_f32_bits(v + VM_ROUND_MAGIC) - 0x4b400000u);
+        number[i] = HY_MAX(HY_MIN(near, 127), -127);
+        all += number[i];
     }
     for (int i = 0; i < 32; i++)
-        q[i] = (int8_t)wide[i];
+        q[i] = (int8_t)number[i];
+    *sum = all;
     return scale;
 }
 
-/* The whole block, its sum included. */
+/* The whole block. */
 VM_INLINE void vm_a8_block(const float x[32], hy_a8_block *out) {
-    out->scale = vm_a8_quantize(x, out->q);
-    int32_t sum = 0;
-    for (int i = 0; i < 32; i++)
-        sum += out->q[i];
-    out->sum = sum;
+    out->scale = vm_a8_quantize(x, out->q, &out->sum);
 }
 
 #endif
