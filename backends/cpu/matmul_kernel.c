@@ -104,7 +104,7 @@ CPU_INLINE void scales_q6_k(const uint8_t *header, const float *d, mm_scales *ou
 }
 
 CPU_INLINE void scales_iq4_xs(const uint8_t *header, const float *d, mm_scales *out) {
-    uint32_t low[CPU_PANEL], high[CPU_PANEL]; /* what is left of the words: 8 nibbles, 8 pairs */
+    uint32_t low[CPU_PANEL], high[CPU_PANEL]; /* 8 nibbles, 8 pairs */
     for (int r = 0; r < CPU_PANEL; r++) {
         uint16_t pairs;
         memcpy(&pairs, header + 32 + 2 * r, sizeof pairs);
@@ -113,9 +113,8 @@ CPU_INLINE void scales_iq4_xs(const uint8_t *header, const float *d, mm_scales *
     }
     for (int s = 0; s < 8; s++) {
         for (int r = 0; r < CPU_PANEL; r++) {
-            out->a[s][r] = d[r] * (float)((int32_t)((low[r] & 15u) | (high[r] & 3u) << 4) - 32);
-            low[r] >>= 4;
-            high[r] >>= 2;
+            const uint32_t sc = (low[r] >> 4 * s & 15u) | (high[r] >> 2 * s & 3u) << 4;
+            out->a[s][r] = d[r] * (float)((int32_t)sc - 32);
         }
     }
 }
