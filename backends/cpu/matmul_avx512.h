@@ -137,14 +137,6 @@ CPU_INLINE void add_halves(const int panels, const int count, const uint8_t *sca
 
 /* ---- few columns: unpacked on the way ---- */
 
-/* Memory goes on while columns are multiplied, further ahead than hardware looks; that of Intel's servers, whose
- * memory is far away, does not look far enough for one column either. */
-enum { MM_AHEAD_BYTES = 4096 };
-CPU_INLINE void ask_for(const uint8_t *panel, int bytes) {
-    MM_UNROLL for (int i = 0; i < bytes; i += 64)
-        __builtin_prefetch(panel + MM_AHEAD_BYTES + i, 0, 3);
-}
-
 /* Sums over 32 k; low and high nibbles of one load follow each other. */
 CPU_INLINE void packed_dots(mm_format f, const int n, const uint8_t *sub, const uint8_t *x,
                             __m512i *dot) {

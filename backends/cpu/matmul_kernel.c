@@ -196,6 +196,14 @@ CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k, cons
         __builtin_prefetch(panel + 32 * k, 0, 2);
 }
 
+/* Few columns: a panel's bytes are asked for further ahead than hardware looks. A core that reads 40 GB/s where memory
+ * answers after 150 ns has 6 KB on the way. */
+enum { MM_AHEAD_BYTES = 8192 };
+CPU_INLINE void ask_for(const uint8_t *panel, int bytes) {
+    for (int i = 0; i < bytes; i += 64)
+        __builtin_prefetch(panel + MM_AHEAD_BYTES + i, 0, 3);
+}
+
 #if defined(__AVX512VNNI__)
 #include "backends/cpu/matmul_avx512.h"
 #include "backends/cpu/matmul_float.h"
