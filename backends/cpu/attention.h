@@ -15,8 +15,10 @@ enum {
     ATT_SPAN = 512, /* positions of one partial result, rounded down to whole pages */
     ATT_ROWS =
         128, /* (token, head) rows of one work item at most: they share what it costs to turn keys over */
-    ATT_GROUP = 16,         /* heads of one work item at most */
-    ATT_ITEMS = 4,          /* work items per worker that balance well */
+    ATT_GROUP = 16, /* heads of one work item at most */
+    ATT_ITEMS = 4,  /* work items per worker that balance well */
+    ATT_PIECE =
+        64 << 10, /* bytes of keys that are worth fewer of them, where they are in one piece */
     ATT_PARTIALS = 64 << 20 /* bytes of partial results at most */
 };
 
@@ -27,6 +29,7 @@ typedef struct att_shape {
     uint32_t d, c, dp, cp;           /* head dims and the same rounded up to 16 */
     uint32_t length, span;           /* L, positions of a span */
     uint64_t spans;                  /* upper bound */
+    uint64_t page;                   /* bytes of one head's keys */
     uint64_t scratch;                /* floats per worker */
     uint64_t partials;               /* floats for partial results of all workers */
 } att_shape;
@@ -44,6 +47,8 @@ static inline att_shape att_shape_of(const hy_op *op, uint32_t workers) {
     s.dp = (uint32_t)hy_align_up(s.d, 16);
     s.cp = (uint32_t)hy_align_up(s.c, 16);
     s.length = t[HY_ATTENTION_k_cache].dim[2];
+    s.page = hy_dtype_row_bytes(hy_dtype_get((hy_dtype)t[HY_ATTENTION_k_cache].dtype),
+                                (uint64_t)s.length * s.d);
     s.span = s.length * HY_MAX(ATT_SPAN / s.length, 1);
     s.spans = hy_div_up((uint64_t)t[HY_ATTENTION_table].dim[1] * s.length, s.span);
     s.scratch = ATT_ROWS * (s.dp + 2ull * s.cp + ATT_TILE + 16) +

@@ -649,13 +649,18 @@ static bool heads_together(const cpu_call *call, const att_shape *s, uint32_t ro
     return s->group <= direct_rows(&call->op);
 }
 
-/* As many as leave `wanted` items, of `rows` as long as the longest: what is read in one go is longer by that, and
- * hardware prefetchers get up to speed. */
-static void take_heads(plan *p, const att_shape *s, uint64_t rows, uint64_t wanted) {
-    const uint64_t rest = rows * (p->split ? p->spans : 1);
+/* As many as leave an item for every worker and make a piece of ATT_PIECE bytes, or more that leave `wanted` items: what
+ * is read in one go is longer by that, and hardware prefetchers get up to speed. rows: as long as the longest. */
+static void take_heads(plan *p, const att_shape *s, uint64_t rows, uint64_t workers,
+                       uint64_t wanted) {
+    const uint64_t items = rows * (p->split ? p->spans : 1);
+    const uint64_t whole = rows * (p->split ? p->spans - 1 : 1); /* the last span may be short */
     p->kv_heads = HY_MIN(s->kv_heads, ATT_ROWS / s->group);
-    while (p->kv_heads > 1 && rest * hy_div_up(s->kv_heads, p->kv_heads) < wanted)
-        p->kv_heads = (p->kv_heads + 1) / 2;
+    for (; p->kv_heads > 1; p->kv_heads = (p->kv_heads + 1) / 2) {
+        p->parts = (uint32_t)hy_div_up(s->kv_heads, p->kv_heads);
+        if (items * p->parts >= wanted) break;
+        if (whole * p->parts >= workers && p->kv_heads * s->page <= ATT_PIECE) break;
+    }
     p->parts = (uint32_t)hy_div_up(s->kv_heads, p->kv_heads);
 }
 
@@ -679,7 +684,7 @@ static plan plan_of(const cpu_call *call, const att_shape *s, uint32_t workers) 
     const uint64_t fewest = together ? long_rows : (uint64_t)p.rows * p.parts;
     p.split = fewest < wanted && p.spans > 1 && partials <= s->partials;
     if (together) {
-        take_heads(&p, s, long_rows, wanted);
+        take_heads(&p, s, long_rows, workers, wanted);
     } else if (!p.split) {
         while (p.tokens * 2 * s->block <= ATT_ROWS && p.tokens < p.rows &&
                hy_div_up(p.rows, p.tokens * 2ull) * p.parts >= wanted)
