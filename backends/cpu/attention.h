@@ -15,10 +15,9 @@ enum {
     ATT_SPAN = 512, /* positions of one partial result, rounded down to whole pages */
     ATT_ROWS =
         128, /* (token, head) rows of one work item at most: they share what it costs to turn keys over */
-    ATT_GROUP = 16, /* heads of one work item at most */
-    ATT_ITEMS = 4,  /* work items per worker that balance well */
-    ATT_PIECE =
-        64 << 10, /* bytes of keys that are worth fewer of them, where they are in one piece */
+    ATT_GROUP = 16,         /* heads of one work item at most */
+    ATT_ITEMS = 4,          /* work items per worker that balance well */
+    ATT_PIECE = 64 << 10,   /* bytes of keys: fewer items will do if they read so much in one go */
     ATT_PARTIALS = 64 << 20 /* bytes of partial results at most */
 };
 

@@ -655,13 +655,12 @@ static void take_heads(plan *p, const att_shape *s, uint64_t rows, uint64_t work
                        uint64_t wanted) {
     const uint64_t items = rows * (p->split ? p->spans : 1);
     const uint64_t whole = rows * (p->split ? p->spans - 1 : 1); /* the last span may be short */
-    p->kv_heads = HY_MIN(s->kv_heads, ATT_ROWS / s->group);
-    for (; p->kv_heads > 1; p->kv_heads = (p->kv_heads + 1) / 2) {
+    for (p->kv_heads = HY_MIN(s->kv_heads, ATT_ROWS / s->group);;
+         p->kv_heads = (p->kv_heads + 1) / 2) {
         p->parts = (uint32_t)hy_div_up(s->kv_heads, p->kv_heads);
-        if (items * p->parts >= wanted) break;
-        if (whole * p->parts >= workers && p->kv_heads * s->page <= ATT_PIECE) break;
+        if (p->kv_heads == 1 || items * p->parts >= wanted) return;
+        if (whole * p->parts >= workers && p->kv_heads * s->page <= ATT_PIECE) return;
     }
-    p->parts = (uint32_t)hy_div_up(s->kv_heads, p->kv_heads);
 }
 
 static plan plan_of(const cpu_call *call, const att_shape *s, uint32_t workers) {
