@@ -58,6 +58,29 @@ CPU_INLINE __m256i pair_at(const uint8_t *pairs, int g, int to) {
     return right > 0 ? _mm256_srli_epi16(v, right) : right < 0 ? _mm256_slli_epi16(v, -right) : v;
 }
 
+/* Eight rows at a time; see matmul_kernel.c. */
+CPU_INLINE void scales_q3_k(const uint8_t *header, mm_scales *out) {
+    /* byte i of four rows' words side by side, for each i */
+    const __m256i by_byte =
+        _mm256_broadcastsi128_si256(_mm_setr_epi32(0x0c080400, 0x0d090501, 0x0e0a0602, 0x0f0b0703));
+    const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    MM_UNROLL for (int i = 0; i < 8; i++) {
+        const int q = i / 2, high = i % 2;
+        const __m256i low =
+            _mm256_srli_epi32(load_32b(header + 32 + q % 2 * 64 + 32 * high), q / 2 * 4);
+        const __m256i top = _mm256_srli_epi32(load_32b(header + 160 + 32 * high), 2 * q);
+        const __m256i all =
+            _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(15)),
+                            _mm256_slli_epi32(_mm256_and_si256(top, _mm256_set1_epi8(3)), 4));
+        const __m256i turned =
+            _mm256_shuffle_epi8(_mm256_sub_epi8(all, _mm256_set1_epi8(32)), by_byte);
+        int8_t lanes[4][8];
+        _mm256_storeu_si256((__m256i *)(void *)lanes,
+                            _mm256_permutevar8x32_epi32(turned, in_order));
+        MM_UNROLL for (int j = 0; j < 4; j++) memcpy(out->sc[4 * q + j] + 8 * high, lanes[j], 8);
+    }
+}
+
 /* Sets `bit` where the bits plane has 1 for group g; `bits`: the 8 rows' part of word 0. */
 CPU_INLINE __m256i add_bit(__m256i v, const uint8_t *bits, int g, int bit) {
     const __m256i word = _mm256_set1_epi32((int32_t)load_u32(bits + 8 * g));
@@ -213,28 +236,6 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
     }
 }
 
-/* scales_q3_k for rows 8 high .. 8 high + 7; compilers take one byte after the other. */
-CPU_INLINE void half_scales_q3_k(const uint8_t *header, int high, int8_t (*sc)[CPU_PANEL]) {
-    /* byte i of four rows' words side by side, for each i */
-    const __m256i by_byte =
-        _mm256_broadcastsi128_si256(_mm_setr_epi32(0x0c080400, 0x0d090501, 0x0e0a0602, 0x0f0b0703));
-    const __m256i top = load_32b(header + 160 + 32 * high);
-    MM_UNROLL for (int q = 0; q < 4; q++) {
-        const __m256i low =
-            _mm256_srli_epi32(load_32b(header + 32 + q % 2 * 64 + 32 * high), q / 2 * 4);
-        const __m256i pair = _mm256_and_si256(_mm256_srli_epi32(top, 2 * q), _mm256_set1_epi8(3));
-        const __m256i all = _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(15)),
-                                            _mm256_slli_epi32(pair, 4));
-        const __m256i turned =
-            _mm256_shuffle_epi8(_mm256_sub_epi8(all, _mm256_set1_epi8(32)), by_byte);
-        const __m256i rows =
-            _mm256_permutevar8x32_epi32(turned, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-        int8_t lanes[4][8];
-        _mm256_storeu_si256((__m256i *)(void *)lanes, rows);
-        MM_UNROLL for (int i = 0; i < 4; i++) memcpy(sc[4 * q + i] + 8 * high, lanes[i], 8);
-    }
-}
-
 /* One chunk (`blocks` panel blocks) for rows [8 first, 8 first + 8 count) of the panel. Returns the panel
  * behind it. */
 CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const int first, const int count,
@@ -244,9 +245,7 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const int first
     for (; blocks; blocks--) {
         mm_scales scales;
         if (first == 0) ask_for(panel, f.header);
-        block_scales(f, panel, f.dtype != HY_DTYPE_Q3_K, &scales);
-        for (int h = first; h < first + count; h++)
-            if (f.dtype == HY_DTYPE_Q3_K) half_scales_q3_k(panel, h, scales.sc);
+        block_scales(f, panel, true, &scales);
         const uint8_t *sub = panel + f.header;
         for (int s = 0; s < f.subs; s++) {
             MM_FORGET();
@@ -300,9 +299,7 @@ CPU_INLINE void mm_unpack(mm_format f, const uint8_t *panel, uint32_t k, mm_unpa
     uint8_t *w = out->w;
     for (uint32_t s = 0; s < k / 32; s += (uint32_t)f.subs) {
         const uint8_t *sub = panel + f.header;
-        chunk_scales(f, panel, s, f.dtype != HY_DTYPE_Q3_K, &out->scales);
-        for (int h = 0; f.dtype == HY_DTYPE_Q3_K && h < 2; h++)
-            half_scales_q3_k(panel, h, out->scales.sc + 2 * s);
+        chunk_scales(f, panel, s, true, &out->scales);
         for (int i = 0; i < f.subs; i++, sub += f.sub) {
             MM_UNROLL for (int g = 0; g < 16; g++, w += 32)
                 _mm256_store_si256((__m256i *)(void *)w, group(f, sub, g / 2, g % 2));

@@ -71,7 +71,10 @@ CPU_INLINE void scales_q4_k(const uint8_t *header, const float *d, const float *
     }
 }
 
-/* q3_k: nibbles in w0 and w1, top pairs in w2. */
+/* q3_k: nibbles in w0 and w1, top pairs in w2. Compilers take one byte after the other: matmul_avx2.h has its own. */
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+CPU_INLINE void scales_q3_k(const uint8_t *header, mm_scales *out);
+#else
 CPU_INLINE void scales_q3_k(const uint8_t *header, mm_scales *out) {
     for (int q = 0; q < 4; q++) {
         uint32_t word[CPU_PANEL];
@@ -85,6 +88,7 @@ CPU_INLINE void scales_q3_k(const uint8_t *header, mm_scales *out) {
                 out->sc[4 * q + i][r] = (int8_t)(byte_of(word[r], i) - 32);
     }
 }
+#endif
 
 CPU_INLINE void scales_q2_k(const uint8_t *header, const float *dmin, const bool sc,
                             mm_scales *out) {

@@ -107,7 +107,7 @@ static uint32_t source_of(const cpu_call *call, uint32_t head, uint32_t *index) 
     return head < kv_heads ? HY_KV_WRITE_k : head < 2 * kv_heads ? HY_KV_WRITE_v : HY_KV_WRITE_q;
 }
 
-/* Asks for one of T x (H + H + A) heads: each is a chain of steps, too long for a core to begin with the next. */
+/* Asks for what write_head will read. */
 static void ask_for_head(const cpu_call *call, uint32_t row, uint32_t head) {
     uint32_t index;
     const uint32_t from = source_of(call, head, &index);
@@ -117,6 +117,7 @@ static void ask_for_head(const cpu_call *call, uint32_t row, uint32_t head) {
         __builtin_prefetch(x + b);
 }
 
+/* One of T x (H + H + A) heads. */
 static void write_head(cpu_call *call, uint32_t row, uint32_t head, float *x) {
     const hy_tensor *t = call->op.operand;
     const hy_kv_write_attr *attr = &call->op.kv_write;
@@ -141,6 +142,7 @@ static void write_head(cpu_call *call, uint32_t row, uint32_t head, float *x) {
                     x);
 }
 
+/* How far ahead heads are asked for: each is a chain of steps, too long for a core to begin with the next. */
 enum { HEADS_AHEAD = 6 };
 
 void CPU_NAME(cpu_kv_write)(cpu_call *call, uint32_t worker, uint32_t workers) {
