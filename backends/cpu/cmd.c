@@ -24,17 +24,26 @@ typedef struct cpu_cmd {
     wave *waves;
     size_t call_count, call_room, wave_count, wave_room;
     const uint32_t *counters;
+    cpu_cursor *cursors; /* [workers] */
+    uint64_t turn;       /* the last call's in the last replay */
     hy_pool *pool;
     bool open; /* the last wave takes more calls */
     bool sealed;
 } cpu_cmd;
 
 hy_status cpu_cmd_new(hy_device *device, hy_view counters, hy_cmd **out) {
+    hy_pool *pool = ((cpu_device *)device)->pool;
+    const size_t bytes = hy_pool_size(pool) * sizeof(cpu_cursor);
     cpu_cmd *cmd = calloc(1, sizeof *cmd);
-    if (!cmd) return hy_fail(HY_E_MEMORY, "cpu: out of memory for a command list");
+    if (cmd) cmd->cursors = aligned_alloc(LINE, bytes);
+    if (!cmd || !cmd->cursors) {
+        free(cmd);
+        return hy_fail(HY_E_MEMORY, "cpu: out of memory for a command list");
+    }
+    memset(cmd->cursors, 0, bytes);
     cmd->base.device = device;
     cmd->counters = hy_view_host(counters);
-    cmd->pool = ((cpu_device *)device)->pool;
+    cmd->pool = pool;
     *out = &cmd->base;
     return HY_OK;
 }
@@ -46,6 +55,7 @@ void cpu_cmd_free(hy_cmd *base) {
         free(cmd->calls[i]);
     free(cmd->calls);
     free(cmd->waves);
+    free(cmd->cursors);
     free(cmd);
 }
 
@@ -72,6 +82,7 @@ static hy_status add_call(cpu_cmd *cmd, const cpu_variant *variant, cpu_call **o
     memset(call, 0, bytes);
     call->variant = variant;
     call->counters = cmd->counters;
+    call->cursors = cmd->cursors;
     wave *last = &cmd->waves[cmd->wave_count - 1];
     const uint32_t phases = phases_of(variant);
     last->phases = HY_MAX(last->phases, phases);
@@ -144,6 +155,13 @@ static void run_phase(const cpu_cmd *cmd, const wave *w, uint32_t phase, uint32_
     }
 }
 
+/* Asks for the calls of a wave: the weights that went by since the last replay have taken their place in the caches. */
+static void ask_for_calls(const cpu_cmd *cmd, const wave *w) {
+    for (uint32_t i = w->begin; i < w->end; i++)
+        for (size_t at = 0; at < sizeof(cpu_call); at += LINE)
+            __builtin_prefetch((const char *)cmd->calls[i] + at);
+}
+
 /* What every worker does. The return from the run stands for the last barrier. */
 static void replay(void *context, uint32_t worker, uint32_t workers) {
     const cpu_cmd *cmd = context;
@@ -152,6 +170,7 @@ static void replay(void *context, uint32_t worker, uint32_t workers) {
         for (uint32_t phase = 0; phase < w->phases; phase++) {
             run_phase(cmd, w, phase, worker, workers);
             const bool last = i + 1 == cmd->wave_count && phase + 1 == w->phases;
+            if (!last && phase + 1 == w->phases) ask_for_calls(cmd, w + 1);
             if (workers > 1 && !last) hy_pool_barrier(cmd->pool);
         }
     }
@@ -162,6 +181,7 @@ hy_status cpu_submit(hy_device *device, hy_cmd *base, hy_timeline *timeline, uin
     (void)device;
     if (!cmd->sealed) return hy_fail(HY_E_STATE, "cpu: submit of a list that is not sealed");
     for (size_t i = 0; i < cmd->call_count; i++) {
+        cmd->calls[i]->turn = ++cmd->turn;
         for (int phase = 0; phase < PHASES; phase++)
             atomic_store_explicit(&cmd->calls[i]->next[phase], 0, memory_order_relaxed);
     }

@@ -66,6 +66,12 @@ struct cpu_variant {
     uint64_t tag;              /* free for the kernel file: which function table, which tile */
 };
 
+/* How much of its share a worker, or who helped it, has taken: of which turn (a call's replay), and how many parts.
+ * On a line of its own: a counter for all would cross from core to core with every part, between chiplets 250 ns. */
+typedef struct cpu_cursor {
+    _Alignas(64) _Atomic uint64_t at; /* turn << 8 | parts */
+} cpu_cursor;
+
 struct cpu_call {
     const cpu_variant *variant;
     hy_op op;
@@ -74,6 +80,8 @@ struct cpu_call {
     void *workspace;
     /* Chunk counters, one per phase, 0 when a replay begins; kernels take work by atomic_fetch_add. */
     _Atomic uint32_t next[3];
+    cpu_cursor *cursors; /* [workers], of all calls of a list */
+    uint64_t turn; /* of the present replay; grows along a list and from replay to replay, from 1 */
 };
 
 /* True extent of dim 0 of operand i. */

@@ -46,15 +46,29 @@ static uint64_t small_workspace(const hy_op *op, uint32_t workers) {
 }
 
 /* What a worker streams, one range after the other: its share but for the last groups, then parts of what is left
- * of everybody's. */
+ * of it, then parts of what others have left, those 1, 2, 4 ... behind it. */
 typedef struct stream {
+    const cpu_call *call;
     const cpu_panels *panels;
-    _Atomic uint32_t *next; /* part */
     uint32_t worker, workers;
-    bool own; /* behind it */
+    uint32_t distance; /* to whose parts it takes: 0 its own */
+    bool own;          /* behind the first range */
 } stream;
 
 enum { LEFT_PARTS = 4 };
+
+/* The next part that nobody has taken of what the owner of `cursor` left; LEFT_PARTS: none. A cursor of a later turn
+ * says none, too: who set it looked here before. */
+static uint32_t take_part(cpu_cursor *cursor, uint64_t turn) {
+    const uint64_t first = turn << 8;
+    uint64_t at = atomic_load_explicit(&cursor->at, memory_order_relaxed), next;
+    do {
+        next = HY_MAX(at, first);
+        if (next >= first + LEFT_PARTS) return LEFT_PARTS;
+    } while (!atomic_compare_exchange_weak_explicit(&cursor->at, &at, next + 1,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return (uint32_t)(next - first);
+}
 
 static bool stream_next(stream *s, uint64_t *begin, uint64_t *end) {
     if (!s->own) {
@@ -63,16 +77,20 @@ static bool stream_next(stream *s, uint64_t *begin, uint64_t *end) {
         *end -= cpu_groups_left(*begin, *end);
         if (*begin < *end) return true;
     }
-    for (;;) {
-        const uint32_t i = atomic_fetch_add_explicit(s->next, 1, memory_order_relaxed);
-        if (i >= LEFT_PARTS * s->workers) return false;
-        uint64_t from, to;
-        cpu_group_share(s->panels, i % s->workers, s->workers, &from, &to);
-        const uint64_t left = cpu_groups_left(from, to), part = i / s->workers;
-        *begin = to - left + left * part / LEFT_PARTS;
-        *end = to - left + left * (part + 1) / LEFT_PARTS;
+    while (s->distance < s->workers) {
+        const uint32_t owner = (s->worker + s->distance) % s->workers;
+        const uint32_t part = take_part(&s->call->cursors[owner], s->call->turn);
+        if (part == LEFT_PARTS) {
+            s->distance = s->distance ? 2 * s->distance : 1;
+            continue;
+        }
+        cpu_group_share(s->panels, owner, s->workers, begin, end);
+        const uint64_t left = cpu_groups_left(*begin, *end), from = *end - left;
+        *begin = from + left * part / LEFT_PARTS;
+        *end = from + left * (part + 1) / LEFT_PARTS;
         if (*begin < *end) return true;
     }
+    return false;
 }
 
 static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
@@ -81,7 +99,7 @@ static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
     uint8_t *tile = (uint8_t *)call->workspace + worker * small_stride(&call->op);
     if (rows == 0) return;
     fill_tile(call, &job, 0, rows, 0, job.panels.k, tile); /* SMALL_ROWS are one tile */
-    stream s = {&job.panels, &call->next[0], worker, workers, false};
+    stream s = {call, &job.panels, worker, workers, 0, false};
     for (uint64_t g, end; stream_next(&s, &g, &end);)
         for (; g < end; g++)
             cpu_mm_multiply(&job, 0, (uint32_t)g, tile, 0, rows);
@@ -244,7 +262,7 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
         job.scratch = own + worker * cpu_mm_scratch_bytes(&job.panels);
     cpu_mm_enter(&job);
     if (rows <= job.widest && job.kernels->micro[job.panels.dtype][0]) { /* streams the weights */
-        stream s = {&job.panels, &call->next[1], worker, workers, false};
+        stream s = {call, &job.panels, worker, workers, 0, false};
         for (uint64_t begin, end; stream_next(&s, &begin, &end);)
             run_block(&job, call->workspace, begin, end, 0, rows);
     } else if (job.kernels->add) {

@@ -289,7 +289,7 @@ CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, cons
     __m512i words = _mm512_setzero_si512();
     MM_UNROLL for (int s = 0; s < 8; s++, x += step, sub += f.sub) {
         MM_FORGET();
-        ask_for(sub, f.sub);
+        ask_for_part(f, panel, s);
         if (f.dtype == HY_DTYPE_Q6_K) {
             halves_block(f, n, panel, sub, x, d, s, acc);
             continue;
@@ -328,7 +328,7 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *
         block_scales(f, panel, false, &scales);
         for (int s = 0; s < f.subs; s++) {
             MM_FORGET();
-            ask_for(sub + s * f.sub, f.sub);
+            ask_for_part(f, panel, s);
             sub_block(f, n, sub + s * f.sub, tile + (uint64_t)s * step, _mm512_load_ps(scales.a[s]),
                       f.minima ? _mm512_load_ps(scales.b[s]) : _mm512_setzero_ps(), acc);
         }

@@ -208,6 +208,12 @@ CPU_INLINE void ask_for(const uint8_t *panel, int bytes) {
         __builtin_prefetch(panel + MM_AHEAD_BYTES + i, 0, 3);
 }
 
+/* Part s, of as many as there are sub-blocks, of a panel block: its header is not read where it is. */
+CPU_INLINE void ask_for_part(mm_format f, const uint8_t *block, int s) {
+    const int part = (f.header + f.subs * f.sub) / f.subs, from = (s * part + 63) / 64 * 64;
+    ask_for(block + from, (s + 1) * part - from);
+}
+
 #if defined(__AVX512VNNI__)
 #include "backends/cpu/matmul_avx512.h"
 #include "backends/cpu/matmul_float.h"

@@ -63,7 +63,10 @@ static void *random_rows(hy_dtype dtype, uint64_t rows, uint32_t k) {
 static uint32_t counters[HY_COUNTER_COUNT];
 
 static void run(const cpu_variant *variant, const hy_op *op, void *const *p, uint32_t workers) {
-    cpu_call call = {.variant = variant, .op = *op, .counters = counters};
+    cpu_cursor cursors[64] = {0};
+    assert_true(workers <= HY_COUNT_OF(cursors));
+    cpu_call call = {
+        .variant = variant, .op = *op, .counters = counters, .cursors = cursors, .turn = 1};
     memcpy(call.p, p, sizeof call.p);
     const uint64_t bytes = variant->workspace ? variant->workspace(op, workers) : 0;
     uint8_t *workspace = poisoned(bytes + 64, 0xff);

@@ -143,12 +143,15 @@ static void copies_without_a_kernel(void **state) {
     hy_device_close(device);
 }
 
-/* Whether worker w alone computes group g: its share, and what is left of all shares. */
+/* Whether worker w alone computes group g: its share, and what is left of those 1, 2, 4 ... behind it. */
 static bool computes(const cpu_panels *p, uint32_t w, uint32_t workers, uint64_t g) {
     uint64_t begin, end;
     for (uint32_t other = 0; other < workers; other++) {
         cpu_group_share(p, other, workers, &begin, &end);
-        if (g >= begin && g < end) return other == w || g >= end - cpu_groups_left(begin, end);
+        const uint32_t distance = (other + workers - w) % workers;
+        if (g >= begin && g < end)
+            return !distance ||
+                   ((distance & (distance - 1)) == 0 && g >= end - cpu_groups_left(begin, end));
     }
     return false;
 }
@@ -164,7 +167,9 @@ static void check_shares(uint32_t n) {
     for (const cpu_variant *v = cpu_matmul_variants; v->name; v++) {
         if (v->kind != HY_OP_MATMUL || (v->isa & ~cpu_isa_detect()) || !v->accepts(&t.op)) continue;
         for (uint32_t w = 0; w < WORKERS; w++) {
-            cpu_call call = {.variant = v, .op = t.op, .counters = t.counters};
+            cpu_cursor cursors[WORKERS] = {0};
+            cpu_call call = {
+                .variant = v, .op = t.op, .counters = t.counters, .cursors = cursors, .turn = 1};
             float *out = t.data[HY_MATMUL_out];
             call.p[HY_MATMUL_x] = t.data[HY_MATMUL_x];
             call.p[HY_MATMUL_w] = packed;
