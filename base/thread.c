@@ -81,13 +81,20 @@ static inline void cpu_pause(void) {
 #endif
 }
 
+/* What a worker does while it spins. */
+typedef struct pastime {
+    void (*idle)(void *context); /* NULL: nothing */
+    void *context;
+} pastime;
+
 /* Waits a short while for `word` to differ from `old`; true when it did. */
-static bool spin(_Atomic uint32_t *word, uint32_t old, uint64_t spin_ns) {
+static bool spin(_Atomic uint32_t *word, uint32_t old, uint64_t spin_ns, pastime p) {
     if (atomic_load_explicit(word, memory_order_acquire) != old) return true;
     if (!spin_ns) return false;
     uint64_t begin = hy_clock_ns();
     do {
         for (int i = 0; i < PAUSES_A_LOOK; i++) {
+            if (p.idle) p.idle(p.context);
             cpu_pause();
             if (atomic_load_explicit(word, memory_order_acquire) != old) return true;
         }
@@ -133,8 +140,8 @@ static void advance(hy_pool *pool, signal_word *word) {
 }
 #endif
 
-static void await(hy_pool *pool, signal_word *word, uint32_t old, uint64_t spin_ns) {
-    if (!spin(&word->value, old, pool->crowded ? 0 : spin_ns)) sleep_on(pool, word, old);
+static void await(hy_pool *pool, signal_word *word, uint32_t old, uint64_t spin_ns, pastime p) {
+    if (!spin(&word->value, old, pool->crowded ? 0 : spin_ns, p)) sleep_on(pool, word, old);
 }
 
 static void settle(const hy_pool *pool, uint32_t index) {
@@ -159,7 +166,7 @@ static void *worker_main(void *argument) {
     own_index = self->index;
     uint32_t seen = 0;
     for (;;) {
-        await(pool, &pool->epoch, seen, IDLE_SPIN_NS);
+        await(pool, &pool->epoch, seen, IDLE_SPIN_NS, (pastime){0});
         seen++; /* the next run cannot begin before this one is done: no epoch is ever missed */
         if (!pool->fn) return NULL;
         pool->fn(pool->context, self->index, pool->workers);
@@ -303,31 +310,36 @@ void hy_pool_run(hy_pool *pool, hy_pool_fn fn, void *context) {
     own_index = 0;
     if (pool->workers > 1) begin(pool, fn, context);
     fn(context, 0, pool->workers);
-    if (pool->workers > 1) await(pool, &pool->done, done, MEET_SPIN_NS);
+    if (pool->workers > 1) await(pool, &pool->done, done, MEET_SPIN_NS, (pastime){0});
     own_index = outer;
     pthread_mutex_unlock(&pool->run_lock);
 }
 
 /* True for the last of `members`, when all have arrived; the others wait until it passes on. What a worker
  * did before is visible to the last, and through `passed` to all. */
-static bool arrive(hy_pool *pool, meeting *m, uint32_t members) {
+static bool arrive(hy_pool *pool, meeting *m, uint32_t members, pastime p) {
     const uint32_t passed = atomic_load_explicit(&m->passed.value, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&m->arrived, 1, memory_order_acq_rel) + 1 == members) {
         atomic_store_explicit(&m->arrived, 0, memory_order_relaxed);
         return true;
     }
-    await(pool, &m->passed, passed, MEET_SPIN_NS);
+    await(pool, &m->passed, passed, MEET_SPIN_NS, p);
     return false;
 }
 
 /* Teams of neighbours meet first, then the last of each team: with one word for all, 64 workers would take
  * its cache line from each other 64 times, one after another. */
-void hy_pool_barrier(hy_pool *pool) {
+void hy_pool_barrier_idle(hy_pool *pool, void (*idle)(void *context), void *context) {
     if (pool->workers == 1) return;
+    const pastime p = {idle, context};
     const uint32_t team = own_index / TEAM;
     meeting *mine = &pool->meetings[team], *all = &pool->meetings[pool->teams];
     const uint32_t members = HY_MIN(pool->workers - team * TEAM, (uint32_t)TEAM);
-    if (!arrive(pool, mine, members)) return;
-    if (pool->teams > 1 && arrive(pool, all, pool->teams)) advance(pool, &all->passed);
+    if (!arrive(pool, mine, members, p)) return;
+    if (pool->teams > 1 && arrive(pool, all, pool->teams, p)) advance(pool, &all->passed);
     advance(pool, &mine->passed);
+}
+
+void hy_pool_barrier(hy_pool *pool) {
+    hy_pool_barrier_idle(pool, NULL, NULL);
 }

@@ -33,6 +33,9 @@ void hy_pool_run(hy_pool *pool, hy_pool_fn fn, void *context);
  * written before it is visible after it. Spins, then sleeps. */
 void hy_pool_barrier(hy_pool *pool);
 
+/* The same; who spins calls `idle` meanwhile, again and again. It should take no longer than some dozen ns. */
+void hy_pool_barrier_idle(hy_pool *pool, void (*idle)(void *context), void *context);
+
 /* Workers that a pool should have: physical cores this process may use (affinity, cgroup quota), without
  * the slow ones of a machine that has both and enough of the others; at least 1. */
 uint32_t hy_cpu_count(void);

@@ -9,6 +9,7 @@
 
 #include "backends/cpu/attention.h"
 #include "backends/cpu/kernel.h"
+#include "backends/cpu/take.h"
 
 /* Rows that share each load of a key or value, and vectors of values that two of them weigh at a time: by the
  * registers there are. */
@@ -747,11 +748,9 @@ void CPU_NAME(cpu_attention)(cpu_call *call, uint32_t worker, uint32_t workers) 
     state st = state_of(call, worker, workers);
     const plan p = plan_of(call, &st.shape, workers);
     att_enter();
-    for (;;) {
-        const uint32_t number = atomic_fetch_add_explicit(&call->next[0], 1, memory_order_relaxed);
-        if (number >= p.items) break;
-        run_number(&st, &p, number);
-    }
+    cpu_taker taker = {call, worker, workers, 0};
+    for (uint64_t number; cpu_take(&taker, p.items, &number);)
+        run_number(&st, &p, (uint32_t)number);
     att_leave();
 }
 

@@ -136,17 +136,16 @@ static void multiply(const cpu_call *call, const mm_job *job, uint32_t g, uint32
 }
 
 static void run(cpu_call *call, uint32_t worker, uint32_t workers) {
-    (void)workers;
     const mm_job job = cpu_mm_job_of(call, UINT32_MAX);
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x),
                    per_strip = STRIP / CPU_PANEL / job.panels.units;
     float *strip = (float *)(void *)((uint8_t *)call->workspace + x_bytes(&call->op)) +
                    worker * strip_floats(&call->op);
     float *c = strip + STRIP * BLOCK_K;
-    for (;;) {
-        const uint32_t i = atomic_fetch_add_explicit(&call->next[1], 1, memory_order_relaxed);
-        const uint64_t g = (uint64_t)i * per_strip;
-        if (g >= job.panels.groups || rows == 0) return;
+    cpu_taker taker = {call, worker, workers, 0};
+    if (rows == 0) return;
+    for (uint64_t i; cpu_take(&taker, hy_div_up(job.panels.groups, per_strip), &i);) {
+        const uint64_t g = i * per_strip;
         const uint32_t g_end = (uint32_t)HY_MIN(g + per_strip, job.panels.groups);
         const uint32_t columns = (g_end - (uint32_t)g) * job.panels.units * CPU_PANEL;
         multiply(call, &job, (uint32_t)g, g_end, rows, strip, c);

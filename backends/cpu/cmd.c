@@ -10,22 +10,26 @@
 enum {
     LINE = 64,
     PHASES = 3,
+    AHEAD_BYTES =
+        64 << 10,    /* of what is streamed next: they stay in the second-level cache till then */
+    AHEAD_LINES = 8, /* a look */
     COPY_GRAIN = 64 << 10 /* bytes; a smaller share is not worth another worker */
 };
 
 typedef struct wave {
     uint32_t begin, end; /* calls */
     uint32_t phases;     /* that any of them has */
+    uint32_t soon;       /* the next call behind them that streams constants; UINT32_MAX: none */
 } wave;
 
 typedef struct cpu_cmd {
     hy_cmd base;
-    cpu_call **calls; /* each on cache lines of its own: workers share its chunk counters */
+    cpu_call **calls;
     wave *waves;
     size_t call_count, call_room, wave_count, wave_room;
     const uint32_t *counters;
-    cpu_cursor *cursors; /* [workers] */
-    uint64_t turn;       /* the last call's in the last replay */
+    cpu_taken *taken; /* [workers] */
+    uint64_t first;   /* as cpu_call.first */
     hy_pool *pool;
     bool open; /* the last wave takes more calls */
     bool sealed;
@@ -33,14 +37,14 @@ typedef struct cpu_cmd {
 
 hy_status cpu_cmd_new(hy_device *device, hy_view counters, hy_cmd **out) {
     hy_pool *pool = ((cpu_device *)device)->pool;
-    const size_t bytes = hy_pool_size(pool) * sizeof(cpu_cursor);
+    const size_t bytes = hy_pool_size(pool) * sizeof(cpu_taken);
     cpu_cmd *cmd = calloc(1, sizeof *cmd);
-    if (cmd) cmd->cursors = aligned_alloc(LINE, bytes);
-    if (!cmd || !cmd->cursors) {
+    if (cmd) cmd->taken = aligned_alloc(LINE, bytes);
+    if (!cmd || !cmd->taken) {
         free(cmd);
         return hy_fail(HY_E_MEMORY, "cpu: out of memory for a command list");
     }
-    memset(cmd->cursors, 0, bytes);
+    memset(cmd->taken, 0, bytes);
     cmd->base.device = device;
     cmd->counters = hy_view_host(counters);
     cmd->pool = pool;
@@ -55,7 +59,7 @@ void cpu_cmd_free(hy_cmd *base) {
         free(cmd->calls[i]);
     free(cmd->calls);
     free(cmd->waves);
-    free(cmd->cursors);
+    free(cmd->taken);
     free(cmd);
 }
 
@@ -73,7 +77,7 @@ static hy_status add_call(cpu_cmd *cmd, const cpu_variant *variant, cpu_call **o
     if (!cmd->open) {
         HY_TRY(hy_grow(&cmd->waves, cmd->wave_count, &cmd->wave_room, sizeof *cmd->waves));
         cmd->waves[cmd->wave_count++] =
-            (wave){(uint32_t)cmd->call_count, (uint32_t)cmd->call_count, 0};
+            (wave){(uint32_t)cmd->call_count, (uint32_t)cmd->call_count, 0, UINT32_MAX};
         cmd->open = true;
     }
     const size_t bytes = hy_align_up(sizeof(cpu_call), LINE);
@@ -82,7 +86,9 @@ static hy_status add_call(cpu_cmd *cmd, const cpu_variant *variant, cpu_call **o
     memset(call, 0, bytes);
     call->variant = variant;
     call->counters = cmd->counters;
-    call->cursors = cmd->cursors;
+    call->taken = cmd->taken;
+    call->first = &cmd->first;
+    call->index = cmd->call_count;
     wave *last = &cmd->waves[cmd->wave_count - 1];
     const uint32_t phases = phases_of(variant);
     last->phases = HY_MAX(last->phases, phases);
@@ -143,6 +149,13 @@ hy_status cpu_cmd_seal(hy_cmd *base) {
     cpu_cmd *cmd = (cpu_cmd *)base;
     if (cmd->sealed) return hy_fail(HY_E_STATE, "cpu: the command list is sealed already");
     cmd->sealed = true;
+    uint32_t soon = UINT32_MAX;
+    for (size_t i = cmd->wave_count; i-- > 0;) {
+        wave *w = &cmd->waves[i];
+        w->soon = soon;
+        for (uint32_t c = w->end; c-- > w->begin;)
+            if (cmd->calls[c]->variant->streams) soon = c;
+    }
     return HY_OK;
 }
 
@@ -162,16 +175,41 @@ static void ask_for_calls(const cpu_cmd *cmd, const wave *w) {
             __builtin_prefetch((const char *)cmd->calls[i] + at);
 }
 
+/* What a worker will stream next, asked for while it waits for the others. */
+typedef struct ahead {
+    uint32_t call;
+    const char *at, *end;
+} ahead;
+
+static void look_ahead(const cpu_cmd *cmd, uint32_t call, uint32_t worker, uint32_t workers,
+                       ahead *a) {
+    if (a->call == call) return;
+    uint64_t bytes = 0;
+    const cpu_call *c = cmd->calls[call];
+    a->call = call;
+    a->at = c->variant->streams(c, worker, workers, &bytes);
+    a->end = a->at + HY_MIN(bytes, (uint64_t)AHEAD_BYTES);
+}
+
+static void ask_ahead(void *context) {
+    ahead *a = context;
+    for (int i = 0; i < AHEAD_LINES && a->at < a->end; i++, a->at += LINE)
+        __builtin_prefetch(a->at, 0, 2);
+}
+
 /* What every worker does. The return from the run stands for the last barrier. */
 static void replay(void *context, uint32_t worker, uint32_t workers) {
     const cpu_cmd *cmd = context;
+    ahead a = {UINT32_MAX, NULL, NULL};
     for (size_t i = 0; i < cmd->wave_count; i++) {
         const wave *w = &cmd->waves[i];
         for (uint32_t phase = 0; phase < w->phases; phase++) {
             run_phase(cmd, w, phase, worker, workers);
             const bool last = i + 1 == cmd->wave_count && phase + 1 == w->phases;
             if (!last && phase + 1 == w->phases) ask_for_calls(cmd, w + 1);
-            if (workers > 1 && !last) hy_pool_barrier(cmd->pool);
+            if (workers == 1 || last) continue;
+            if (w->soon != UINT32_MAX) look_ahead(cmd, w->soon, worker, workers, &a);
+            hy_pool_barrier_idle(cmd->pool, ask_ahead, &a);
         }
     }
 }
@@ -180,11 +218,7 @@ hy_status cpu_submit(hy_device *device, hy_cmd *base, hy_timeline *timeline, uin
     cpu_cmd *cmd = (cpu_cmd *)base;
     (void)device;
     if (!cmd->sealed) return hy_fail(HY_E_STATE, "cpu: submit of a list that is not sealed");
-    for (size_t i = 0; i < cmd->call_count; i++) {
-        cmd->calls[i]->turn = ++cmd->turn;
-        for (int phase = 0; phase < PHASES; phase++)
-            atomic_store_explicit(&cmd->calls[i]->next[phase], 0, memory_order_relaxed);
-    }
+    cmd->first += cmd->call_count;
     hy_pool_run(cmd->pool, replay, cmd);
     if (timeline) hy_host_timeline_set(timeline, value);
     return HY_OK;

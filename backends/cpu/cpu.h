@@ -63,14 +63,18 @@ struct cpu_variant {
                  void *dst);
     void (*unpack)(const hy_op *op, uint32_t operand, uint64_t row, uint64_t rows, const void *src,
                    void *dst); /* src: whole packed constant; dst: the file's bytes of these rows */
-    uint64_t tag;              /* free for the kernel file: which function table, which tile */
+    /* Where a worker begins to stream constants, and how many bytes it will; NULL: of no use to know. */
+    const void *(*streams)(const cpu_call *call, uint32_t worker, uint32_t workers,
+                           uint64_t *bytes);
+    uint64_t tag; /* free for the kernel file: which function table, which tile */
 };
 
-/* How much of its share a worker, or who helped it, has taken: of which turn (a call's replay), and how many parts.
- * On a line of its own: a counter for all would cross from core to core with every part, between chiplets 250 ns. */
-typedef struct cpu_cursor {
-    _Alignas(64) _Atomic uint64_t at; /* turn << 8 | parts */
-} cpu_cursor;
+/* What the workers take from each other: items 0, 1, 2 ... of a call are dealt to them in turn, and each takes its own,
+ * then what others have left. A word of its own counts those of a worker: one for all would cross from core to core
+ * with every item, 250 ns between chiplets. */
+typedef struct cpu_taken {
+    _Alignas(64) _Atomic uint64_t mark; /* turn << 32 | items */
+} cpu_taken;
 
 struct cpu_call {
     const cpu_variant *variant;
@@ -78,10 +82,10 @@ struct cpu_call {
     void *p[HY_MAX_OPERANDS]; /* address of each operand's first element; NULL when absent */
     const uint32_t *counters; /* the step block's counters */
     void *workspace;
-    /* Chunk counters, one per phase, 0 when a replay begins; kernels take work by atomic_fetch_add. */
-    _Atomic uint32_t next[3];
-    cpu_cursor *cursors; /* [workers], of all calls of a list */
-    uint64_t turn; /* of the present replay; grows along a list and from replay to replay, from 1 */
+    cpu_taken
+        *taken; /* [workers], of all calls of a list; one phase of a call may use it (take.h) */
+    const uint64_t *first; /* turn of the list's first call: grows by all calls with every replay */
+    uint64_t index;        /* of this call in the list, from 0 */
 };
 
 /* True extent of dim 0 of operand i. */

@@ -46,51 +46,41 @@ static uint64_t small_workspace(const hy_op *op, uint32_t workers) {
 }
 
 /* What a worker streams, one range after the other: its share but for the last groups, then parts of what is left
- * of it, then parts of what others have left, those 1, 2, 4 ... behind it. */
+ * of everybody's. */
 typedef struct stream {
-    const cpu_call *call;
     const cpu_panels *panels;
-    uint32_t worker, workers;
-    uint32_t distance; /* to whose parts it takes: 0 its own */
-    bool own;          /* behind the first range */
+    cpu_taker taker; /* of parts */
+    bool own;        /* behind it */
 } stream;
 
 enum { LEFT_PARTS = 4 };
 
-/* The next part that nobody has taken of what the owner of `cursor` left; LEFT_PARTS: none. A cursor of a later turn
- * says none, too: who set it looked here before. */
-static uint32_t take_part(cpu_cursor *cursor, uint64_t turn) {
-    const uint64_t first = turn << 8;
-    uint64_t at = atomic_load_explicit(&cursor->at, memory_order_relaxed), next;
-    do {
-        next = HY_MAX(at, first);
-        if (next >= first + LEFT_PARTS) return LEFT_PARTS;
-    } while (!atomic_compare_exchange_weak_explicit(&cursor->at, &at, next + 1,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return (uint32_t)(next - first);
-}
-
 static bool stream_next(stream *s, uint64_t *begin, uint64_t *end) {
+    const uint32_t workers = s->taker.workers;
     if (!s->own) {
         s->own = true;
-        cpu_group_share(s->panels, s->worker, s->workers, begin, end);
+        cpu_group_share(s->panels, s->taker.worker, workers, begin, end);
         *end -= cpu_groups_left(*begin, *end);
         if (*begin < *end) return true;
     }
-    while (s->distance < s->workers) {
-        const uint32_t owner = (s->worker + s->distance) % s->workers;
-        const uint32_t part = take_part(&s->call->cursors[owner], s->call->turn);
-        if (part == LEFT_PARTS) {
-            s->distance = s->distance ? 2 * s->distance : 1;
-            continue;
-        }
-        cpu_group_share(s->panels, owner, s->workers, begin, end);
-        const uint64_t left = cpu_groups_left(*begin, *end), from = *end - left;
-        *begin = from + left * part / LEFT_PARTS;
-        *end = from + left * (part + 1) / LEFT_PARTS;
+    for (uint64_t i; cpu_take(&s->taker, LEFT_PARTS * workers, &i);) {
+        uint64_t from, to;
+        cpu_group_share(s->panels, (uint32_t)(i % workers), workers, &from, &to);
+        const uint64_t left = cpu_groups_left(from, to), part = i / workers;
+        *begin = to - left + left * part / LEFT_PARTS;
+        *end = to - left + left * (part + 1) / LEFT_PARTS;
         if (*begin < *end) return true;
     }
     return false;
+}
+
+static const void *small_streams(const cpu_call *call, uint32_t worker, uint32_t workers,
+                                 uint64_t *bytes) {
+    const cpu_panels p = cpu_panels_of(&call->op);
+    uint64_t begin, end;
+    cpu_group_share(&p, worker, workers, &begin, &end);
+    *bytes = (end - begin) * p.units * p.bytes;
+    return (const uint8_t *)call->p[HY_MATMUL_w] + cpu_group_offset(&p, 0, (uint32_t)begin);
 }
 
 static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
@@ -99,7 +89,7 @@ static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
     uint8_t *tile = (uint8_t *)call->workspace + worker * small_stride(&call->op);
     if (rows == 0) return;
     fill_tile(call, &job, 0, rows, 0, job.panels.k, tile); /* SMALL_ROWS are one tile */
-    stream s = {call, &job.panels, worker, workers, 0, false};
+    stream s = {&job.panels, {call, worker, workers, 0}, false};
     for (uint64_t g, end; stream_next(&s, &g, &end);)
         for (; g < end; g++)
             cpu_mm_multiply(&job, 0, (uint32_t)g, tile, 0, rows);
@@ -228,7 +218,7 @@ static void run_parts(const mm_job *job, const uint8_t *tiles, float *sums, uint
 }
 
 /* Chunks of blocks of tiles x groups of panels; own: this worker's part of the workspace. */
-static void run_chunks(cpu_call *call, const mm_job *job, uint32_t rows, uint32_t workers,
+static void run_chunks(cpu_call *call, const mm_job *job, uint32_t rows, cpu_taker *taker,
                        uint8_t *own) {
     const uint8_t *tiles = call->workspace;
     const bool parts = takes_parts(job->panels.dtype) && !job->scratch;
@@ -238,11 +228,9 @@ static void run_chunks(cpu_call *call, const mm_job *job, uint32_t rows, uint32_
         HY_MAX(MM_X_BLOCK_BYTES / (job->widest * column), parts ? 1u : MM_MIN_TILES);
     const uint64_t blocks = hy_div_up(count, fit),
                    per_block = hy_div_up(count, blocks) * job->widest;
-    const uint64_t step = cpu_mm_groups_at_once(groups, blocks, workers),
+    const uint64_t step = cpu_mm_groups_at_once(groups, blocks, taker->workers),
                    steps = hy_div_up(groups, step);
-    for (;;) {
-        const uint64_t i = atomic_fetch_add_explicit(&call->next[1], 1, memory_order_relaxed);
-        if (i >= steps * blocks) return;
+    for (uint64_t i; cpu_take(taker, steps * blocks, &i);) {
         const uint64_t first = i / steps * per_block, g = i % steps * step;
         if (first >= rows) continue;
         const uint64_t g_end = HY_MIN(g + step, groups);
@@ -260,17 +248,18 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     uint8_t *own = (uint8_t *)call->workspace + tiles_bytes(&call->op);
     if (call->variant->tag & MM_TAG_ROWS)
         job.scratch = own + worker * cpu_mm_scratch_bytes(&job.panels);
+    cpu_taker taker = {call, worker, workers, 0};
     cpu_mm_enter(&job);
     if (rows <= job.widest && job.kernels->micro[job.panels.dtype][0]) { /* streams the weights */
-        stream s = {call, &job.panels, worker, workers, 0, false};
+        stream s = {&job.panels, taker, false};
         for (uint64_t begin, end; stream_next(&s, &begin, &end);)
             run_block(&job, call->workspace, begin, end, 0, rows);
     } else if (job.kernels->add) {
-        cpu_mm_tile_run(call, &job, rows, workers,
+        cpu_mm_tile_run(call, &job, rows, &taker,
                         (uint8_t *)call->workspace + tile_offset(&call->op) +
                             worker * cpu_mm_tile_bytes());
     } else {
-        run_chunks(call, &job, rows, workers, own + worker * sums_bytes(&job.panels, rows));
+        run_chunks(call, &job, rows, &taker, own + worker * sums_bytes(&job.panels, rows));
     }
     cpu_mm_leave(&job);
 }
@@ -432,7 +421,7 @@ MM_TILE_DTYPES(ACCEPTS_TILE)
 #define MATMUL_ROWS(text, isa_name, NEEDS, INDEX, rounds)                                          \
     {.name = "cpu.matmul." #text ".small." #isa_name, COMMON(MATMUL, NEEDS, INDEX, 16),            \
      .flags = FLAGS | (rounds), ORDERED(1),                                                        \
-     .accepts = accepts_small_##text, .phase = {run_small}, .workspace = small_workspace,          \
+     .accepts = accepts_small_##text, .phase = {run_small}, .streams = small_streams, .workspace = small_workspace,          \
      .cost = cost_##isa_name##_small, PANEL_CONSTANTS},                                            \
     TILE_ROWS(text, isa_name, NEEDS, INDEX, rounds)
 #define TILE_ROWS(text, isa_name, NEEDS, INDEX, rounds)                                            \
@@ -478,7 +467,7 @@ MM_TILE_DTYPES(ACCEPTS_TILE)
      .workspace = tile_workspace, .cost = cost_tile},
 #define BF16_DOT                                                                                   \
     {.name = "cpu.matmul.bf16.dot.small.avx512", DOT(MATMUL), ORDERED(2),                          \
-     .accepts = accepts_small_dot, .phase = {run_small},                                           \
+     .accepts = accepts_small_dot, .phase = {run_small}, .streams = small_streams,                                           \
      .workspace = small_workspace, .cost = cost_dot_small},                                        \
     {.name = "cpu.matmul.bf16.dot.avx512", DOT(MATMUL), ORDERED(2), .accepts = accepts_dot,        \
      .phase = {fill_tiles, run_tiles}, .workspace = tiles_workspace, .cost = cost_dot},            \

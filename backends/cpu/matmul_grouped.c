@@ -188,9 +188,8 @@ void cpu_mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers) {
     const uint64_t step = cpu_mm_groups_at_once(groups, runs, workers),
                    steps = hy_div_up(groups, step);
     cpu_mm_enter(&job);
-    for (;;) {
-        const uint64_t i = atomic_fetch_add_explicit(&call->next[2], 1, memory_order_relaxed);
-        if (i >= steps * runs) break;
+    cpu_taker taker = {call, worker, workers, 0};
+    for (uint64_t i; cpu_take(&taker, steps * runs, &i);) {
         const run *r = &w.runs[i / steps];
         const uint64_t begin = i % steps * step, end = HY_MIN(begin + step, groups);
         cpu_mm_multiply_groups(&job, r->expert, (uint32_t)begin, (uint32_t)end,

@@ -4,6 +4,7 @@
 #define HY_CPU_MATMUL_JOB_H
 
 #include "backends/cpu/matmul.h"
+#include "backends/cpu/take.h"
 #include "base/num.h"
 
 enum {
@@ -83,7 +84,7 @@ uint8_t *cpu_mm_tile_at(const mm_job *job, uint8_t *tiles, uint32_t rows, uint32
                         uint32_t at);
 /* All groups times `rows` output rows in work items (matmul_tile.c): tiles at the call's workspace; own: this
  * worker's cpu_mm_tile_bytes(). */
-void cpu_mm_tile_run(cpu_call *call, const mm_job *job, uint32_t rows, uint32_t workers,
+void cpu_mm_tile_run(const cpu_call *call, const mm_job *job, uint32_t rows, cpu_taker *taker,
                      uint8_t *own);
 /* Multiple of MM_ALIGN. */
 uint64_t cpu_mm_tile_bytes(void);

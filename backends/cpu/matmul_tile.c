@@ -101,22 +101,21 @@ static void run_item(item *it, uint64_t begin, uint64_t end) {
     }
 }
 
-void cpu_mm_tile_run(cpu_call *call, const mm_job *job, uint32_t rows, uint32_t workers,
+void cpu_mm_tile_run(const cpu_call *call, const mm_job *job, uint32_t rows, cpu_taker *taker,
                      uint8_t *own) {
     if (rows == 0) return;
     const uint64_t blocks = hy_div_up(rows, ROWS), groups = job->panels.groups;
     const uint64_t per_block = hy_align_up(hy_div_up(rows, blocks), job->widest);
     const uint64_t most = PANELS / job->panels.units;
-    const uint64_t wanted = groups * blocks / (4 * (uint64_t)workers); /* groups an item: 4 each */
+    const uint64_t wanted =
+        groups * blocks / (4 * (uint64_t)taker->workers); /* groups an item: 4 each */
     const uint64_t step = wanted < 1 ? 1 : HY_MIN(wanted, most), steps = hy_div_up(groups, step);
     item it = {.job = job,
                .tiles = call->workspace,
                .rows = rows,
                .rounded = own,
                .sums = (float *)(void *)(own + PANELS * PANEL_BYTES)};
-    for (;;) {
-        const uint64_t i = atomic_fetch_add_explicit(&call->next[1], 1, memory_order_relaxed);
-        if (i >= steps * blocks) return;
+    for (uint64_t i; cpu_take(taker, steps * blocks, &i);) {
         it.first = (uint32_t)(i / steps * per_block);
         it.last = (uint32_t)HY_MIN(it.first + per_block, rows);
         if (it.first < it.last)

@@ -63,10 +63,11 @@ static void *random_rows(hy_dtype dtype, uint64_t rows, uint32_t k) {
 static uint32_t counters[HY_COUNTER_COUNT];
 
 static void run(const cpu_variant *variant, const hy_op *op, void *const *p, uint32_t workers) {
-    cpu_cursor cursors[64] = {0};
-    assert_true(workers <= HY_COUNT_OF(cursors));
+    const uint64_t first = 1;
+    cpu_taken taken[64] = {0};
+    assert_true(workers <= HY_COUNT_OF(taken));
     cpu_call call = {
-        .variant = variant, .op = *op, .counters = counters, .cursors = cursors, .turn = 1};
+        .variant = variant, .op = *op, .counters = counters, .taken = taken, .first = &first};
     memcpy(call.p, p, sizeof call.p);
     const uint64_t bytes = variant->workspace ? variant->workspace(op, workers) : 0;
     uint8_t *workspace = poisoned(bytes + 64, 0xff);

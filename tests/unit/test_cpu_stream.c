@@ -167,9 +167,10 @@ static void check_shares(uint32_t n) {
     for (const cpu_variant *v = cpu_matmul_variants; v->name; v++) {
         if (v->kind != HY_OP_MATMUL || (v->isa & ~cpu_isa_detect()) || !v->accepts(&t.op)) continue;
         for (uint32_t w = 0; w < WORKERS; w++) {
-            cpu_cursor cursors[WORKERS] = {0};
+            const uint64_t first = 1;
+            cpu_taken taken[WORKERS] = {0};
             cpu_call call = {
-                .variant = v, .op = t.op, .counters = t.counters, .cursors = cursors, .turn = 1};
+                .variant = v, .op = t.op, .counters = t.counters, .taken = taken, .first = &first};
             float *out = t.data[HY_MATMUL_out];
             call.p[HY_MATMUL_x] = t.data[HY_MATMUL_x];
             call.p[HY_MATMUL_w] = packed;
