@@ -749,8 +749,8 @@ void CPU_NAME(cpu_attention)(cpu_call *call, uint32_t worker, uint32_t workers) 
     const plan p = plan_of(call, &st.shape, workers);
     att_enter();
     cpu_taker taker = {call, worker, workers, 0};
-    for (uint64_t number; cpu_take(&taker, p.items, &number);)
-        run_number(&st, &p, (uint32_t)number);
+    for (uint64_t i; cpu_take(&taker, p.items, &i);) /* a token's heads by those who wrote them */
+        run_number(&st, &p, p.rows == 1 ? cpu_in_a_row(i, p.items, workers) : i);
     att_leave();
 }
 

@@ -100,11 +100,19 @@ static void store_cache(const cpu_call *call, uint32_t operand, uint32_t slot, u
     }
 }
 
-/* Head `head` of the op's H + H + A, keys, then values, then queries: what it is read from, and its index there. */
+/* Heads of a row: H + H + A. */
+static uint32_t heads_of(const cpu_call *call) {
+    const hy_tensor *t = call->op.operand;
+    return 2 * t[HY_KV_WRITE_k].dim[1] + (call->p[HY_KV_WRITE_q] ? t[HY_KV_WRITE_q].dim[1] : 0);
+}
+
+/* What head `head` of a row is read from, and its index there: kv head after kv head, its key, its value, the queries
+ * that go with it. So a worker writes what it reads again in attention, and not what another core has to send for. */
 static uint32_t source_of(const cpu_call *call, uint32_t head, uint32_t *index) {
-    const uint32_t kv_heads = call->op.operand[HY_KV_WRITE_k].dim[1];
-    *index = head < 2 * kv_heads ? head % kv_heads : head - 2 * kv_heads;
-    return head < kv_heads ? HY_KV_WRITE_k : head < 2 * kv_heads ? HY_KV_WRITE_v : HY_KV_WRITE_q;
+    const uint32_t kv_heads = call->op.operand[HY_KV_WRITE_k].dim[1], all = heads_of(call);
+    const uint32_t kv_head = ((head + 1) * kv_heads - 1) / all, i = head - all * kv_head / kv_heads;
+    *index = i < 2 ? kv_head : head - 2 * (kv_head + 1);
+    return i == 0 ? HY_KV_WRITE_k : i == 1 ? HY_KV_WRITE_v : HY_KV_WRITE_q;
 }
 
 /* Asks for what write_head will read. */
@@ -146,9 +154,7 @@ static void write_head(cpu_call *call, uint32_t row, uint32_t head, float *x) {
 enum { HEADS_AHEAD = 6 };
 
 void CPU_NAME(cpu_kv_write)(cpu_call *call, uint32_t worker, uint32_t workers) {
-    const hy_tensor *t = call->op.operand;
-    const uint32_t heads =
-        2 * t[HY_KV_WRITE_k].dim[1] + (call->p[HY_KV_WRITE_q] ? t[HY_KV_WRITE_q].dim[1] : 0);
+    const uint32_t heads = heads_of(call);
     float *head = cpu_scratch(call, worker);
     uint64_t i, end;
     cpu_share((uint64_t)cpu_rows(call, HY_KV_WRITE_k) * heads, worker, workers, &i, &end);

@@ -3,6 +3,7 @@
 #define HY_CPU_TAKE_H
 
 #include "backends/cpu/cpu.h"
+#include "base/num.h"
 
 /* A worker on its way through the items of a call; zeros behind `workers` to begin with. */
 typedef struct cpu_taker {
@@ -40,6 +41,12 @@ static inline bool cpu_take(cpu_taker *t, uint64_t items, uint64_t *item) {
         t->distance = t->distance ? 2 * t->distance : 1;
     }
     return false;
+}
+
+/* Number of an item that cpu_take gave, as if every worker's own lay next to each other. */
+static inline uint64_t cpu_in_a_row(uint64_t item, uint64_t items, uint32_t workers) {
+    const uint64_t owner = item % workers, before = HY_MIN(owner, items % workers);
+    return owner * (items / workers) + before + item / workers;
 }
 
 #endif
