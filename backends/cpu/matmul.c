@@ -60,13 +60,14 @@ static bool stream_next(stream *s, uint64_t *begin, uint64_t *end) {
     if (!s->own) {
         s->own = true;
         cpu_group_share(s->panels, s->taker.worker, workers, begin, end);
-        *end -= cpu_groups_left(*begin, *end);
+        *end -= cpu_groups_left(s->panels, workers, *begin, *end);
         if (*begin < *end) return true;
     }
+    if (!cpu_leaves_groups(s->panels, workers)) return false;
     for (uint64_t i; cpu_take(&s->taker, LEFT_PARTS * workers, &i);) {
         uint64_t from, to;
         cpu_group_share(s->panels, (uint32_t)(i % workers), workers, &from, &to);
-        const uint64_t left = cpu_groups_left(from, to), part = i / workers;
+        const uint64_t left = cpu_groups_left(s->panels, workers, from, to), part = i / workers;
         *begin = to - left + left * part / LEFT_PARTS;
         *end = to - left + left * (part + 1) / LEFT_PARTS;
         if (*begin < *end) return true;

@@ -78,9 +78,16 @@ static inline void cpu_group_share(const cpu_panels *p, uint32_t worker, uint32_
     *end = groups * (worker + 1) / workers;
 }
 
-/* Of a share, the last groups: whoever comes first takes them, so that no worker waits for one that was held up. */
-static inline uint64_t cpu_groups_left(uint64_t begin, uint64_t end) {
-    return (end - begin) / 8;
+/* Whether the last groups of every share are left to whoever comes first, so that no worker waits for one that was held
+ * up. Not of less than a megabyte each: that is read in 25 us, and what two ask for, and one uses, costs more. */
+static inline bool cpu_leaves_groups(const cpu_panels *p, uint32_t workers) {
+    return cpu_group_offset(p, p->experts, 0) >> 20 >= workers;
+}
+
+/* How many groups that is, of a share. */
+static inline uint64_t cpu_groups_left(const cpu_panels *p, uint32_t workers, uint64_t begin,
+                                       uint64_t end) {
+    return cpu_leaves_groups(p, workers) ? (end - begin) / 8 : 0;
 }
 
 /* The file's bytes of blocks [block, block + count) of one row (lane of a panel); plain types count

@@ -150,8 +150,8 @@ static bool computes(const cpu_panels *p, uint32_t w, uint32_t workers, uint64_t
         cpu_group_share(p, other, workers, &begin, &end);
         const uint32_t distance = (other + workers - w) % workers;
         if (g >= begin && g < end)
-            return !distance ||
-                   ((distance & (distance - 1)) == 0 && g >= end - cpu_groups_left(begin, end));
+            return !distance || ((distance & (distance - 1)) == 0 &&
+                                 g >= end - cpu_groups_left(p, workers, begin, end));
     }
     return false;
 }
@@ -197,7 +197,7 @@ static void check_shares(uint32_t n) {
 static void shares_are_those_of_the_product(void **state) {
     (void)state;
     check_shares(16 * 11 + 5);
-    check_shares(16 * 90 + 5); /* two groups of each are left to anybody */
+    check_shares(16 * 1040 + 5); /* 32 groups of each are left */
 }
 
 int main(void) {
