@@ -153,8 +153,11 @@ hy_status cpu_cmd_seal(hy_cmd *base) {
     for (size_t i = cmd->wave_count; i-- > 0;) {
         wave *w = &cmd->waves[i];
         w->soon = soon;
-        for (uint32_t c = w->end; c-- > w->begin;)
-            if (cmd->calls[c]->variant->streams) soon = c;
+        for (uint32_t c = w->end; c-- > w->begin;) {
+            if (!cmd->calls[c]->variant->streams) continue;
+            if (soon != UINT32_MAX) cmd->calls[c]->then = cmd->calls[soon];
+            soon = c;
+        }
     }
     return HY_OK;
 }

@@ -84,6 +84,7 @@ struct cpu_call {
     void *workspace;
     cpu_taken
         *taken; /* [workers], of all calls of a list; one phase of a call may use it (take.h) */
+    const cpu_call *then;  /* the next of the list that streams; NULL: none, or this does not */
     const uint64_t *first; /* turn of the list's first call: grows by all calls with every replay */
     uint64_t index;        /* of this call in the list, from 0 */
 };

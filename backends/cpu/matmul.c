@@ -51,6 +51,8 @@ typedef struct stream {
     const cpu_panels *panels;
     cpu_taker taker; /* of parts */
     bool own;        /* behind it */
+    uint64_t
+        end; /* of what it reads in one go: of the share, though its last groups come as parts */
 } stream;
 
 enum { LEFT_PARTS = 4 };
@@ -60,6 +62,7 @@ static bool stream_next(stream *s, uint64_t *begin, uint64_t *end) {
     if (!s->own) {
         s->own = true;
         cpu_group_share(s->panels, s->taker.worker, workers, begin, end);
+        s->end = *end;
         *end -= cpu_groups_left(s->panels, workers, *begin, *end);
         if (*begin < *end) return true;
     }
@@ -70,6 +73,7 @@ static bool stream_next(stream *s, uint64_t *begin, uint64_t *end) {
         const uint64_t left = cpu_groups_left(s->panels, workers, from, to), part = i / workers;
         *begin = to - left + left * part / LEFT_PARTS;
         *end = to - left + left * (part + 1) / LEFT_PARTS;
+        if (i % workers != s->taker.worker) s->end = *end;
         if (*begin < *end) return true;
     }
     return false;
@@ -84,16 +88,27 @@ static const void *small_streams(const cpu_call *call, uint32_t worker, uint32_t
     return (const uint8_t *)call->p[HY_MATMUL_w] + cpu_group_offset(&p, 0, (uint32_t)begin);
 }
 
+/* Sets where reading goes on behind group `end`. */
+static void look_ahead(mm_job *job, uint64_t end, const uint8_t *then) {
+    job->ahead.end = job->weights + cpu_group_offset(&job->panels, 0, (uint32_t)end);
+    job->ahead.jump = then ? then - job->ahead.end : -MM_BLOCK_CHUNK * CPU_PANEL; /* read before */
+}
+
 static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
-    const mm_job job = cpu_mm_job_of(call, rows);
+    mm_job job = cpu_mm_job_of(call, rows);
     uint8_t *tile = (uint8_t *)call->workspace + worker * small_stride(&call->op);
     if (rows == 0) return;
     fill_tile(call, &job, 0, rows, 0, job.panels.k, tile); /* SMALL_ROWS are one tile */
-    stream s = {&job.panels, {call, worker, workers, 0}, false};
-    for (uint64_t g, end; stream_next(&s, &g, &end);)
+    const uint8_t *then = NULL;
+    uint64_t bytes;
+    if (call->then) then = call->then->variant->streams(call->then, worker, workers, &bytes);
+    stream s = {&job.panels, {call, worker, workers, 0}, false, 0};
+    for (uint64_t g, end; stream_next(&s, &g, &end);) {
+        look_ahead(&job, s.end, then);
         for (; g < end; g++)
             cpu_mm_multiply(&job, 0, (uint32_t)g, tile, 0, rows);
+    }
 }
 
 /* ---- tiles ------------------------------------------------------------------------------------------ */
@@ -192,7 +207,7 @@ static void add_part(const k_part *part, const uint8_t *panel, uint32_t panels, 
             continue;
         }
         for (uint32_t i = 0; i < panels; i++)
-            kernels->micro[p->dtype][w](panel + i * p->bytes, tile, part->length,
+            kernels->micro[p->dtype][w](panel + i * p->bytes, tile, part->length, &part->job->ahead,
                                         sums + i * part->step);
     }
 }
@@ -252,7 +267,7 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     cpu_taker taker = {call, worker, workers, 0};
     cpu_mm_enter(&job);
     if (rows <= job.widest && job.kernels->micro[job.panels.dtype][0]) { /* streams the weights */
-        stream s = {&job.panels, taker, false};
+        stream s = {&job.panels, taker, false, 0};
         for (uint64_t begin, end; stream_next(&s, &begin, &end);)
             run_block(&job, call->workspace, begin, end, 0, rows);
     } else if (job.kernels->add) {

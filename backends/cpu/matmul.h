@@ -37,9 +37,16 @@ enum {
  *   what sums of products with unsigned weights need: with minima float32 xs * xsum, else int32 as the ISA
  *   wants it, such as -offset * xsum. */
 
+/* Where what a worker reads in one go ends, and how many bytes on it reads after that: asking goes on there. */
+typedef struct mm_ahead {
+    const uint8_t *end;
+    int64_t jump;
+} mm_ahead;
+
 /* Multiplies one panel with one tile: z [width][16]. Float weights go on from the z that is there, so that k may
  * come in parts, each a multiple of 4 MM_CHUNK but the last; block formats overwrite it. */
-typedef void (*mm_micro)(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z);
+typedef void (*mm_micro)(const uint8_t *panel, const uint8_t *tile, uint32_t k,
+                         const mm_ahead *ahead, float *z);
 
 /* Scales and offsets of consecutive k, all [16 rows]: a of 32 k (q6_k: 16), b of 32 k (q2_k: 16), sc of 16. */
 typedef struct mm_scales {

@@ -137,8 +137,9 @@ CPU_INLINE void unpack(hy_dtype dtype, int raised, const uint8_t *panel, uint32_
 /* ---- what is AVX-512's ---- */
 
 #define MICRO(dtype, name, index)                                                                  \
-    static void name##_##index(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {  \
-        cpu_mm_avx512.micro[dtype][index](panel, tile, k, z);                                      \
+    static void name##_##index(const uint8_t *panel, const uint8_t *tile, uint32_t k,              \
+                               const mm_ahead *ahead, float *z) {                                  \
+        cpu_mm_avx512.micro[dtype][index](panel, tile, k, ahead, z);                               \
     }
 #define FUNCTIONS(dtype, name, wide, raised)                                                       \
     MICRO(dtype, name, 0)                                                                          \

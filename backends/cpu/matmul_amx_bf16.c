@@ -66,11 +66,15 @@ static void add(uint32_t panels, const uint8_t *w, uint64_t w_step, const uint8_
 }
 
 /* Few rows of bf16: a panel is streamed. */
-static void micro_16(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {
+static void micro_16(const uint8_t *panel, const uint8_t *tile, uint32_t k, const mm_ahead *ahead,
+                     float *z) {
+    (void)ahead;
     products(1, 1, 1, panel, 0, tile, k, z, 0);
 }
 
-static void micro_32(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {
+static void micro_32(const uint8_t *panel, const uint8_t *tile, uint32_t k, const mm_ahead *ahead,
+                     float *z) {
+    (void)ahead;
     products(1, 2, 1, panel, 0, tile, k, z, 0);
 }
 

@@ -355,7 +355,8 @@ CPU_INLINE void add_chunk(mm_pass p, const mm_floats *acc, float *z) {
 
 /* Block formats: an mm_micro once f and n are constants. */
 CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
-                          uint32_t k, float *z) {
+                          uint32_t k, const mm_ahead *ahead, float *z) {
+    (void)ahead;
     memset(z, 0, sizeof(float) * CPU_PANEL * (size_t)n);
     for (int first = 0; first < MM_VECTORS; first += pass_of(n, 0).count) {
         const mm_pass p = pass_of(n, first);

@@ -240,16 +240,16 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
  * behind it. */
 CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const int first, const int count,
                                        const uint8_t *panel, const uint8_t *tile, uint32_t blocks,
-                                       __m256 (*acc)[4]) {
+                                       const mm_ahead *ahead, __m256 (*acc)[4]) {
     const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
     for (; blocks; blocks--) {
         mm_scales scales;
-        if (first == 0) ask_for(panel, f.header);
+        if (first == 0) ask_for(f, ahead, panel, f.header);
         block_scales(f, panel, true, &scales);
         const uint8_t *sub = panel + f.header;
         for (int s = 0; s < f.subs; s++) {
             MM_FORGET();
-            if (first == 0) ask_for(sub, f.sub);
+            if (first == 0) ask_for(f, ahead, sub, f.sub);
             MM_UNROLL for (int h = first; h < first + count; h++)
                 sub_block(f, n, sub, tile, h, &scales, s, acc[h - first]);
             tile += step;
@@ -262,7 +262,8 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const int first
 
 /* All of k for those rows. */
 CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int count,
-                            const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {
+                            const uint8_t *panel, const uint8_t *tile, uint32_t k,
+                            const mm_ahead *ahead, float *z) {
     __m256 acc[2][4];
     z += 8 * first;
     MM_UNROLL for (int i = 0; i < count * n; i++)
@@ -271,8 +272,8 @@ CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int
         const uint32_t length = HY_MIN(k - at, MM_BLOCK_CHUNK);
         MM_FORGET();
         MM_UNROLL for (int i = 0; i < count * n; i++) acc[i / n][i % n] = _mm256_setzero_ps();
-        panel =
-            chunk_blocks(f, n, first, count, panel, tile, length / (32u * (uint32_t)f.subs), acc);
+        panel = chunk_blocks(f, n, first, count, panel, tile, length / (32u * (uint32_t)f.subs),
+                             ahead, acc);
         tile += (uint64_t)n * mm_column_bytes(f.dtype, length);
         MM_UNROLL for (int i = 0; i < count * n; i++) {
             float *out = z + 16 * (i % n) + 8 * (i / n);
@@ -283,12 +284,12 @@ CPU_INLINE void half_panels(mm_format f, const int n, const int first, const int
 
 /* Block formats: an mm_micro once f and n are constants. */
 CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
-                          uint32_t k, float *z) {
+                          uint32_t k, const mm_ahead *ahead, float *z) {
     if (n <= 2) {
-        half_panels(f, n, 0, 2, panel, tile, k, z);
+        half_panels(f, n, 0, 2, panel, tile, k, ahead, z);
     } else {
-        half_panels(f, n, 0, 1, panel, tile, k, z);
-        half_panels(f, n, 1, 1, panel, tile, k, z);
+        half_panels(f, n, 0, 1, panel, tile, k, ahead, z);
+        half_panels(f, n, 1, 1, panel, tile, k, ahead, z);
     }
 }
 

@@ -281,7 +281,7 @@ CPU_INLINE void halves_block(mm_format f, const int n, const uint8_t *panel, con
 
 /* One panel block (256 k) of a format with scales of 16 k. */
 CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, const uint8_t *x,
-                            __m512 *acc) {
+                            const mm_ahead *ahead, __m512 *acc) {
     const __m512 d = v16_load_f16((const uint16_t *)(const void *)panel);
     const __m512 dmin = f.minima ? v16_load_f16((const uint16_t *)(const void *)(panel + 32)) : d;
     const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
@@ -289,7 +289,7 @@ CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, cons
     __m512i words = _mm512_setzero_si512();
     MM_UNROLL for (int s = 0; s < 8; s++, x += step, sub += f.sub) {
         MM_FORGET();
-        ask_for_part(f, panel, s);
+        ask_for_part(f, ahead, panel, s);
         if (f.dtype == HY_DTYPE_Q6_K) {
             halves_block(f, n, panel, sub, x, d, s, acc);
             continue;
@@ -309,18 +309,19 @@ CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, cons
 
 /* One chunk: `blocks` panel blocks. Returns the panel behind them. */
 CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *panel,
-                                       const uint8_t *tile, uint32_t blocks, __m512 *acc) {
+                                       const uint8_t *tile, uint32_t blocks, const mm_ahead *ahead,
+                                       __m512 *acc) {
     const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
     for (; blocks; blocks--, panel += f.header + f.subs * f.sub, tile += (uint64_t)f.subs * step) {
         const uint8_t *sub = panel + f.header;
         if (f.split) {
             MM_FORGET();
-            split_block(f, n, panel, tile, acc);
+            split_block(f, n, panel, tile, ahead, acc);
             continue;
         }
         if (f.subs == 1) {
             const __m512 a = single_scale(f, panel);
-            ask_for(panel, f.header + f.sub);
+            ask_for(f, ahead, panel, f.header + f.sub);
             sub_block(f, n, sub, tile, a, f.minima ? single_scale(f, panel + 32) : a, acc);
             continue;
         }
@@ -328,7 +329,7 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *
         block_scales(f, panel, false, &scales);
         for (int s = 0; s < f.subs; s++) {
             MM_FORGET();
-            ask_for_part(f, panel, s);
+            ask_for_part(f, ahead, panel, s);
             sub_block(f, n, sub + s * f.sub, tile + (uint64_t)s * step, _mm512_load_ps(scales.a[s]),
                       f.minima ? _mm512_load_ps(scales.b[s]) : _mm512_setzero_ps(), acc);
         }
@@ -338,14 +339,14 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *
 
 /* Block formats: an mm_micro once f and n are constants. */
 CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
-                          uint32_t k, float *z) {
+                          uint32_t k, const mm_ahead *ahead, float *z) {
     __m512 acc[MM_NARROW];
     MM_UNROLL for (int c = 0; c < n; c++) _mm512_storeu_ps(z + 16 * c, _mm512_setzero_ps());
     for (uint32_t at = 0; at < k; at += MM_BLOCK_CHUNK) {
         const uint32_t length = HY_MIN(k - at, MM_BLOCK_CHUNK);
         MM_FORGET();
         MM_UNROLL for (int c = 0; c < n; c++) acc[c] = _mm512_setzero_ps();
-        panel = chunk_blocks(f, n, panel, tile, length / (32u * (uint32_t)f.subs), acc);
+        panel = chunk_blocks(f, n, panel, tile, length / (32u * (uint32_t)f.subs), ahead, acc);
         tile += (uint64_t)n * mm_column_bytes(f.dtype, length);
         MM_UNROLL for (int c = 0; c < n; c++)
             _mm512_storeu_ps(z + 16 * c, _mm512_add_ps(_mm512_loadu_ps(z + 16 * c), acc[c]));

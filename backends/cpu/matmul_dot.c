@@ -33,7 +33,9 @@ CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t pair, c
 
 #define EACH_WIDTH(F) F(1) F(2) F(4) F(8) F(12)
 #define FUNCTION(width)                                                                            \
-    static void dot_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k, float *z) {     \
+    static void dot_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k,                 \
+                            const mm_ahead *ahead, float *z) {                                     \
+        (void)ahead;                                                                               \
         mm_plain(HY_DTYPE_BF16, width, panel, tile, (k + 1) / PLAIN_K, z);                         \
     }
 EACH_WIDTH(FUNCTION)

@@ -134,7 +134,8 @@ CPU_INLINE void unpack(hy_dtype dtype, const uint8_t *sub, int16_t (*w)[CPU_PANE
 
 /* Block formats: an mm_micro once f and n are constants. */
 CPU_INLINE void mm_blocks(mm_format f, const int n, const uint8_t *panel, const uint8_t *tile,
-                          uint32_t k, float *z) {
+                          uint32_t k, const mm_ahead *ahead, float *z) {
+    (void)ahead;
     int16_t w[32][CPU_PANEL];
     float acc[4][CPU_PANEL];
     mm_scales scales;

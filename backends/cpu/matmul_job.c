@@ -47,7 +47,8 @@ static void read_grouped(mm_job *job, const cpu_call *call) {
 
 mm_job cpu_mm_job_of(const cpu_call *call, uint32_t rows) {
     mm_job job = {.kernels = tables[call->variant->tag & MM_TAG_ISA],
-                  .panels = cpu_panels_of(&call->op)};
+                  .panels = cpu_panels_of(&call->op),
+                  .ahead = {(const uint8_t *)UINTPTR_MAX, 0}};
     while (job.widest < MM_MAX_WIDTH) {
         const uint32_t width = job.kernels->width[cpu_mm_width_index(job.kernels, job.widest + 1)];
         if (width <= job.widest) break;
@@ -125,7 +126,7 @@ static void multiply_tile(const mm_job *job, const uint8_t *panels, uint32_t exp
     const mm_micro micro = job->kernels->micro[p->dtype][cpu_mm_width_index(job->kernels, count)];
     if (!hy_dtype_get(p->dtype)->quantized) memset(z, 0, sizeof z);
     for (uint32_t unit = 0; unit < p->units; unit++)
-        micro(panels + unit * p->bytes, tile, p->k, z[unit]);
+        micro(panels + unit * p->bytes, tile, p->k, &job->ahead, z[unit]);
     cpu_mm_finish(job, job->kernels, expert, z[0], z[1], group, first, count);
 }
 

@@ -27,6 +27,7 @@ typedef struct mm_job {
     uint64_t column_bytes; /* of a tile */
     const uint8_t *weights;
     uint64_t row_stride, expert_stride; /* bytes; weights in the file's layout only */
+    mm_ahead ahead;                     /* no end to begin with */
     uint8_t *scratch;                   /* one group's panels; NULL: weights are packed */
     mm_epilogue epilogue;
     const float *bias; /* [E, N] or NULL */
