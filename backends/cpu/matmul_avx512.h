@@ -326,10 +326,11 @@ CPU_INLINE const uint8_t *chunk_blocks(mm_format f, const int n, const uint8_t *
             continue;
         }
         mm_scales scales;
+        ask_for(f, ahead, panel, f.header);
         block_scales(f, panel, false, &scales);
         for (int s = 0; s < f.subs; s++) {
             MM_FORGET();
-            ask_for_part(f, ahead, panel, s);
+            ask_for(f, ahead, sub + s * f.sub, f.sub);
             sub_block(f, n, sub + s * f.sub, tile + (uint64_t)s * step, _mm512_load_ps(scales.a[s]),
                       f.minima ? _mm512_load_ps(scales.b[s]) : _mm512_setzero_ps(), acc);
         }
