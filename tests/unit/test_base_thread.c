@@ -72,6 +72,38 @@ static void barrier_visibility(void **state) {
     }
 }
 
+/* Who waits has time for something else; who is waited for has not. */
+static void count_idle(void *context) {
+    (*(uint32_t *)context)++;
+}
+
+static void nap(long us) {
+    struct timespec time = {0, us * 1000};
+    nanosleep(&time, NULL);
+}
+
+static void come_late(void *context, uint32_t worker, uint32_t workers) {
+    tally *t = context;
+    if (worker == 0) nap(2000);
+    hy_pool_barrier_idle(t->pool, count_idle, &t->word[worker]);
+    if (worker == 1) nap(2000);
+    hy_pool_barrier_idle(t->pool, count_idle, &t->word[worker]);
+}
+
+static void idle_at_barriers(void **state) {
+    tally t = {0};
+    assert_int_equal(hy_pool_new(2, NULL, &t.pool), HY_OK);
+    for (int run = 0; run < 20; run++)
+        hy_pool_run(t.pool, come_late, &t);
+    if (hy_cpu_threads() >= 2) {
+        assert_true(t.word[0] > 0);
+        assert_true(t.word[1] > 0);
+    } else {
+        assert_int_equal(t.word[0] + t.word[1], 0); /* to spin would be in the way */
+    }
+    hy_pool_free(t.pool);
+}
+
 /* The caller sees what workers wrote and the workers what the caller wrote between runs. */
 static void add_one(void *context, uint32_t worker, uint32_t workers) {
     tally *t = context;
@@ -87,11 +119,6 @@ static void run_to_run(void **state) {
             assert_int_equal(t.word[w], t.steps + w);
     }
     hy_pool_free(t.pool);
-}
-
-static void nap(long us) {
-    struct timespec time = {0, us * 1000};
-    nanosleep(&time, NULL);
 }
 
 /* Pauses around the spin time: workers are found spinning, going to sleep and asleep. */
@@ -193,10 +220,10 @@ static void counts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_everywhere), cmocka_unit_test(barrier_visibility),
-        cmocka_unit_test(run_to_run),      cmocka_unit_test(parking),
-        cmocka_unit_test(two_callers),     cmocka_unit_test(pinning),
-        cmocka_unit_test(counts),
+        cmocka_unit_test(runs_everywhere),  cmocka_unit_test(barrier_visibility),
+        cmocka_unit_test(idle_at_barriers), cmocka_unit_test(run_to_run),
+        cmocka_unit_test(parking),          cmocka_unit_test(two_callers),
+        cmocka_unit_test(pinning),          cmocka_unit_test(counts),
     };
     return cmocka_run_group_tests_name("base_thread", tests, NULL, NULL);
 }
