@@ -10,16 +10,15 @@
 enum {
     LINE = 64,
     PHASES = 3,
-    AHEAD_BYTES =
-        64 << 10,    /* of what is streamed next: they stay in the second-level cache till then */
-    AHEAD_LINES = 8, /* a look */
-    COPY_GRAIN = 64 << 10 /* bytes; a smaller share is not worth another worker */
+    AHEAD_BYTES = 64 << 10, /* of what is streamed next: stay in the second-level cache */
+    AHEAD_LINES = 8,        /* a look */
+    COPY_GRAIN = 64 << 10   /* bytes; a smaller share is not worth another worker */
 };
 
 typedef struct wave {
-    uint32_t begin, end; /* calls */
-    uint32_t phases;     /* that any of them has */
-    uint32_t soon;       /* the next call behind them that streams constants; UINT32_MAX: none */
+    uint32_t begin, end;  /* calls */
+    uint32_t phases;      /* that any of them has */
+    const cpu_call *soon; /* the next behind them that streams constants; NULL: none */
 } wave;
 
 typedef struct cpu_cmd {
@@ -77,7 +76,7 @@ static hy_status add_call(cpu_cmd *cmd, const cpu_variant *variant, cpu_call **o
     if (!cmd->open) {
         HY_TRY(hy_grow(&cmd->waves, cmd->wave_count, &cmd->wave_room, sizeof *cmd->waves));
         cmd->waves[cmd->wave_count++] =
-            (wave){(uint32_t)cmd->call_count, (uint32_t)cmd->call_count, 0, UINT32_MAX};
+            (wave){(uint32_t)cmd->call_count, (uint32_t)cmd->call_count, 0, NULL};
         cmd->open = true;
     }
     const size_t bytes = hy_align_up(sizeof(cpu_call), LINE);
@@ -149,14 +148,14 @@ hy_status cpu_cmd_seal(hy_cmd *base) {
     cpu_cmd *cmd = (cpu_cmd *)base;
     if (cmd->sealed) return hy_fail(HY_E_STATE, "cpu: the command list is sealed already");
     cmd->sealed = true;
-    uint32_t soon = UINT32_MAX;
+    const cpu_call *soon = NULL;
     for (size_t i = cmd->wave_count; i-- > 0;) {
         wave *w = &cmd->waves[i];
         w->soon = soon;
         for (uint32_t c = w->end; c-- > w->begin;) {
             if (!cmd->calls[c]->variant->streams) continue;
-            if (soon != UINT32_MAX) cmd->calls[c]->then = cmd->calls[soon];
-            soon = c;
+            cmd->calls[c]->then = soon;
+            soon = cmd->calls[c];
         }
     }
     return HY_OK;
@@ -180,17 +179,15 @@ static void ask_for_calls(const cpu_cmd *cmd, const wave *w) {
 
 /* What a worker will stream next, asked for while it waits for the others. */
 typedef struct ahead {
-    uint32_t call;
+    const cpu_call *call; /* NULL: none */
     const char *at, *end;
 } ahead;
 
-static void look_ahead(const cpu_cmd *cmd, uint32_t call, uint32_t worker, uint32_t workers,
-                       ahead *a) {
-    if (a->call == call) return;
-    uint64_t bytes = 0;
-    const cpu_call *c = cmd->calls[call];
+static void look_ahead(const cpu_call *call, uint32_t worker, uint32_t workers, ahead *a) {
+    if (!call || a->call == call) return;
+    uint64_t bytes;
     a->call = call;
-    a->at = c->variant->streams(c, worker, workers, &bytes);
+    a->at = call->variant->streams(call, worker, workers, &bytes);
     a->end = a->at + HY_MIN(bytes, (uint64_t)AHEAD_BYTES);
 }
 
@@ -203,7 +200,7 @@ static void ask_ahead(void *context) {
 /* What every worker does. The return from the run stands for the last barrier. */
 static void replay(void *context, uint32_t worker, uint32_t workers) {
     const cpu_cmd *cmd = context;
-    ahead a = {UINT32_MAX, NULL, NULL};
+    ahead a = {NULL, NULL, NULL};
     for (size_t i = 0; i < cmd->wave_count; i++) {
         const wave *w = &cmd->waves[i];
         for (uint32_t phase = 0; phase < w->phases; phase++) {
@@ -211,7 +208,7 @@ static void replay(void *context, uint32_t worker, uint32_t workers) {
             const bool last = i + 1 == cmd->wave_count && phase + 1 == w->phases;
             if (!last && phase + 1 == w->phases) ask_for_calls(cmd, w + 1);
             if (workers == 1 || last) continue;
-            if (w->soon != UINT32_MAX) look_ahead(cmd, w->soon, worker, workers, &a);
+            look_ahead(w->soon, worker, workers, &a);
             hy_pool_barrier_idle(cmd->pool, ask_ahead, &a);
         }
     }

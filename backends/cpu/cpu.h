@@ -82,8 +82,7 @@ struct cpu_call {
     void *p[HY_MAX_OPERANDS]; /* address of each operand's first element; NULL when absent */
     const uint32_t *counters; /* the step block's counters */
     void *workspace;
-    cpu_taken
-        *taken; /* [workers], of all calls of a list; one phase of a call may use it (take.h) */
+    cpu_taken *taken;      /* [workers], of the whole list; for one phase of a call (take.h) */
     const cpu_call *then;  /* the next of the list that streams; NULL: none, or this does not */
     const uint64_t *first; /* turn of the list's first call: grows by all calls with every replay */
     uint64_t index;        /* of this call in the list, from 0 */

@@ -51,8 +51,7 @@ typedef struct stream {
     const cpu_panels *panels;
     cpu_taker taker; /* of parts */
     bool own;        /* behind it */
-    uint64_t
-        end; /* of what it reads in one go: of the share, though its last groups come as parts */
+    uint64_t end;    /* of what it reads in one go: of the share, with its last groups */
 } stream;
 
 enum { LEFT_PARTS = 4 };
@@ -88,10 +87,10 @@ static const void *small_streams(const cpu_call *call, uint32_t worker, uint32_t
     return (const uint8_t *)call->p[HY_MATMUL_w] + cpu_group_offset(&p, 0, (uint32_t)begin);
 }
 
-/* Sets where reading goes on behind group `end`. */
-static void look_ahead(mm_job *job, uint64_t end, const uint8_t *then) {
+/* Asking goes on at `then` behind group `end`. If nothing follows, at what was just read, which costs nothing. */
+static void ask_on(mm_job *job, uint64_t end, const uint8_t *then) {
     job->ahead.end = job->weights + cpu_group_offset(&job->panels, 0, (uint32_t)end);
-    job->ahead.jump = then ? then - job->ahead.end : -MM_BLOCK_CHUNK * CPU_PANEL; /* read before */
+    job->ahead.jump = then ? then - job->ahead.end : -MM_BLOCK_CHUNK * CPU_PANEL;
 }
 
 static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
@@ -105,7 +104,7 @@ static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
     if (call->then) then = call->then->variant->streams(call->then, worker, workers, &bytes);
     stream s = {&job.panels, {call, worker, workers, 0}, false, 0};
     for (uint64_t g, end; stream_next(&s, &g, &end);) {
-        look_ahead(&job, s.end, then);
+        ask_on(&job, s.end, then);
         for (; g < end; g++)
             cpu_mm_multiply(&job, 0, (uint32_t)g, tile, 0, rows);
     }
@@ -234,9 +233,8 @@ static void run_parts(const mm_job *job, const uint8_t *tiles, float *sums, uint
 }
 
 /* Chunks of blocks of tiles x groups of panels; own: this worker's part of the workspace. */
-static void run_chunks(cpu_call *call, const mm_job *job, uint32_t rows, cpu_taker *taker,
-                       uint8_t *own) {
-    const uint8_t *tiles = call->workspace;
+static void run_chunks(cpu_taker *taker, const mm_job *job, uint32_t rows, uint8_t *own) {
+    const uint8_t *tiles = taker->call->workspace;
     const bool parts = takes_parts(job->panels.dtype) && !job->scratch;
     const uint64_t count = hy_div_up(rows, job->widest), groups = job->panels.groups;
     const uint64_t column = parts ? PART_BYTES : job->column_bytes;
@@ -271,11 +269,11 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
         for (uint64_t begin, end; stream_next(&s, &begin, &end);)
             run_block(&job, call->workspace, begin, end, 0, rows);
     } else if (job.kernels->add) {
-        cpu_mm_tile_run(call, &job, rows, &taker,
+        cpu_mm_tile_run(&taker, &job, rows,
                         (uint8_t *)call->workspace + tile_offset(&call->op) +
                             worker * cpu_mm_tile_bytes());
     } else {
-        run_chunks(call, &job, rows, &taker, own + worker * sums_bytes(&job.panels, rows));
+        run_chunks(&taker, &job, rows, own + worker * sums_bytes(&job.panels, rows));
     }
     cpu_mm_leave(&job);
 }

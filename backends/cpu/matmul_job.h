@@ -83,10 +83,9 @@ void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, uint32_t expert
  * counted from 0. */
 uint8_t *cpu_mm_tile_at(const mm_job *job, uint8_t *tiles, uint32_t rows, uint32_t first,
                         uint32_t at);
-/* All groups times `rows` output rows in work items (matmul_tile.c): tiles at the call's workspace; own: this
+/* All groups times `rows` output rows in work items (matmul_tile.c): tiles at the workspace of the taker's call; own: this
  * worker's cpu_mm_tile_bytes(). */
-void cpu_mm_tile_run(const cpu_call *call, const mm_job *job, uint32_t rows, cpu_taker *taker,
-                     uint8_t *own);
+void cpu_mm_tile_run(cpu_taker *taker, const mm_job *job, uint32_t rows, uint8_t *own);
 /* Multiple of MM_ALIGN. */
 uint64_t cpu_mm_tile_bytes(void);
 

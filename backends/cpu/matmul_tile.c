@@ -101,8 +101,7 @@ static void run_item(item *it, uint64_t begin, uint64_t end) {
     }
 }
 
-void cpu_mm_tile_run(const cpu_call *call, const mm_job *job, uint32_t rows, cpu_taker *taker,
-                     uint8_t *own) {
+void cpu_mm_tile_run(cpu_taker *taker, const mm_job *job, uint32_t rows, uint8_t *own) {
     if (rows == 0) return;
     const uint64_t blocks = hy_div_up(rows, ROWS), groups = job->panels.groups;
     const uint64_t per_block = hy_align_up(hy_div_up(rows, blocks), job->widest);
@@ -111,7 +110,7 @@ void cpu_mm_tile_run(const cpu_call *call, const mm_job *job, uint32_t rows, cpu
         groups * blocks / (4 * (uint64_t)taker->workers); /* groups an item: 4 each */
     const uint64_t step = wanted < 1 ? 1 : HY_MIN(wanted, most), steps = hy_div_up(groups, step);
     item it = {.job = job,
-               .tiles = call->workspace,
+               .tiles = taker->call->workspace,
                .rows = rows,
                .rounded = own,
                .sums = (float *)(void *)(own + PANELS * PANEL_BYTES)};

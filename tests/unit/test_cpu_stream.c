@@ -197,6 +197,7 @@ static void check_shares(uint32_t n) {
 static void shares_are_those_of_the_product(void **state) {
     (void)state;
     check_shares(16 * 11 + 5);
+    check_shares(16 * 90 + 5);
     check_shares(16 * 1040 + 5); /* 32 groups of each are left */
 }
 
