@@ -10,9 +10,10 @@
  *   block formats: x as a8 blocks of 32 (scale xs), q its integers; per 32 k, v the weights' integers as
  *   the format defines them (q4_0: nibble - 8, iq4: code book values, mxfp4: doubled e2m1, q2_k, q4_k,
  *   q5_k and the _1 formats: unsigned), sc the integer scales of 16 k in q2_k and q3_k, else 1:
- *     isum = sum of sc v q (exact)          p = fma(isum, a * xs, p)
+ *     isum = sum of sc v q (exact)          t = isum * a
+ *     q6_k, whose isum and a are per 16 k   t = isum0 * a0; t = fma(isum1, a1, t)
+ *     then                                  p = fma(t, xs, p)
  *     with minima: xsum = sum of q (exact)  then p = fma(b, xs * xsum, p); q2_k: twice, per 16 k
- *     q6_k: isum, a per 16 k; instead       t = isum0 * a0; t = fma(isum1, a1, t); p = fma(t, xs, p)
  *   a and b are scale and offset, exact in float32:
  *     q4_0 q5_0 q8_0 iq4_nl q3_k: a = d   q4_1 q5_1: a = d, b = m       mxfp4: a = 2^(e - 128)
  *     q4_k q5_k: a = d sc, b = -(dmin mn) q2_k: a = d, b = -(dmin mn)   q6_k iq4_xs: a = d sc
@@ -51,6 +52,8 @@ typedef void (*mm_micro)(const uint8_t *panel, const uint8_t *tile, uint32_t k,
 /* Scales and offsets of consecutive k, all [16 rows]: a of 32 k (q6_k: 16), b of 32 k (q2_k: 16), sc of 16. */
 typedef struct mm_scales {
     float a[MM_BLOCK_CHUNK / 16][CPU_PANEL], b[MM_BLOCK_CHUNK / 16][CPU_PANEL];
+    float down[MM_BLOCK_CHUNK / 32]
+              [CPU_PANEL]; /* AVX-512: see MM_SUM_BEGIN; q6_k: of the first 16 k */
     int8_t sc[MM_BLOCK_CHUNK / 16][CPU_PANEL]; /* q2_k, q3_k */
 } __attribute__((aligned(64))) mm_scales;
 

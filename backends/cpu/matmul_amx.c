@@ -73,7 +73,7 @@ CPU_INLINE void add_sums(sort f, const mm_scales *scales, uint32_t s, const uint
     const uint8_t *xs = x + WIDTH * 32, *aux = xs + WIDTH * 4;
     UNROLL for (int c = 0; c < WIDTH; c++) {
         const __m512 scale = _mm512_castsi512_ps(broadcast(xs, c));
-        __m512i dot = _mm512_load_si512((const void *)sum[0][c]);
+        const __m512i dot = _mm512_load_si512((const void *)sum[0][c]);
         if (f.halves) {
             const __m512i high = _mm512_load_si512((const void *)sum[1][c]);
             __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_load_ps(scales->a[2 * s]));
@@ -81,9 +81,12 @@ CPU_INLINE void add_sums(sort f, const mm_scales *scales, uint32_t s, const uint
             acc[c] = _mm512_fmadd_ps(t, scale, acc[c]);
             continue;
         }
-        if (f.raised) dot = _mm512_add_epi32(dot, broadcast(aux, c));
-        acc[c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot),
-                                 _mm512_mul_ps(_mm512_load_ps(scales->a[s]), scale), acc[c]);
+        const __m512 a = _mm512_load_ps(scales->a[s]);
+        __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), a);
+        if (f.raised) /* see MM_SUM_BEGIN in matmul_avx512.h */
+            t = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_add_epi32(dot, broadcast(aux, c))), a,
+                                _mm512_load_ps(scales->down[s]));
+        acc[c] = _mm512_fmadd_ps(t, scale, acc[c]);
         UNROLL for (int h = 0; h < f.minima; h++) acc[c] =
             _mm512_fmadd_ps(_mm512_load_ps(scales->b[(uint32_t)f.minima * s + (uint32_t)h]),
                             _mm512_castsi512_ps(broadcast(aux + WIDTH * 4 * h, c)), acc[c]);

@@ -313,7 +313,8 @@ CPU_INLINE void sub_block(mm_format f, const int n, mm_pass p, const uint8_t *su
             acc[i] = fused(t[i], xs, acc[i]);
             continue;
         }
-        acc[i] = fused(to_floats(dot[i]), row_scale(p, scales->a[s], i % p.rows) * xs, acc[i]);
+        const mm_floats sum = to_floats(dot[i]);
+        acc[i] = fused(sum * row_scale(p, scales->a[s], i % p.rows), xs, acc[i]);
         for (int h = 0; f.minima && h <= f.split; h++)
             acc[i] = fused(row_scale(p, scales->b[f.split ? 2 * s + h : s], i % p.rows),
                            as_floats(column_word(p, aux + 4 * n * h, i / p.rows)), acc[i]);

@@ -226,8 +226,8 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
     else
         whole_dots(f, n, sub, x, high, dot);
     MM_UNROLL for (int c = 0; c < n; c++) {
-        const __m256 size = _mm256_mul_ps(a, _mm256_castsi256_ps(broadcast(scale + 4 * c)));
-        acc[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[c]), size, acc[c]);
+        const __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(dot[c]), a);
+        acc[c] = _mm256_fmadd_ps(t, _mm256_castsi256_ps(broadcast(scale + 4 * c)), acc[c]);
     }
     for (int h = 0; f.minima && h <= f.split; h++) {
         const __m256 b = _mm256_load_ps(scales->b[f.split ? 2 * s + h : s] + 8 * high);

@@ -11,6 +11,11 @@
 
 /* How far signed byte weights are raised, and the products of q3_k weights and scales, -124 to 128. */
 enum { MM_BYTE_OFFSET = 128, MM_Q3_OFFSET = 127 };
+/* Integer sums begin with the bits of 1.5 * 2^23, a float whose last place is 1: as isum is below 2^22, the sum's bits
+ * are the float 1.5 * 2^23 + isum, and fma(that, a, -1.5 * 2^23 a) is isum * a rounded once, a product that needs no
+ * conversion before it. Conversions take the multipliers' ports on Intel. -1.5 * 2^23 a is exact, for no a has more than 19 bits. */
+enum { MM_SUM_BEGIN = 0x4b400000 };
+#define MM_SUM_FLOAT 12582912.0f
 #define MM_WIDTH_LIST 1, 2, 4, 8, 12
 #define MM_EACH_NARROW(F, ...)                                                                     \
     F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4) F(__VA_ARGS__, 8)
@@ -105,15 +110,25 @@ CPU_INLINE __m512i dot_four(__m512i sum, __m512i w, const uint8_t *x) {
     return sum;
 }
 
+/* What takes MM_SUM_BEGIN back from its product with 16 rows' scales. */
+CPU_INLINE __m512 below(__m512 a) {
+    return _mm512_mul_ps(a, _mm512_set1_ps(-MM_SUM_FLOAT));
+}
+
+/* a * isum; sum: isum + MM_SUM_BEGIN, down: below(a). */
+CPU_INLINE __m512 scaled(__m512i sum, __m512 a, __m512 down) {
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(sum), a, down);
+}
+
 /* acc += dot * a * scale, + b * aux for each of the `minima` (0, 1, 2) terms; dot and acc are [panel][count],
- * scale: where the tile's are, of the first of these columns of n. */
+ * a: with below(a); scale: where the tile's are, of the first of these columns of n. */
 CPU_INLINE void add_sums(const int minima, const int panels, const int n, const int count,
-                         const uint8_t *scale, const __m512 *a, __m512 (*b)[2], const __m512i *dot,
+                         const uint8_t *scale, __m512 (*a)[2], __m512 (*b)[2], const __m512i *dot,
                          __m512 *acc) {
     MM_UNROLL for (int c = 0; c < count; c++, scale += 4) {
         const __m512 xs = _mm512_castsi512_ps(broadcast(scale));
         MM_UNROLL for (int p = c; p < panels * count; p += count) acc[p] =
-            _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[p]), _mm512_mul_ps(a[p / count], xs), acc[p]);
+            _mm512_fmadd_ps(scaled(dot[p], a[p / count][0], a[p / count][1]), xs, acc[p]);
         MM_UNROLL for (int h = 0; h < minima; h++) {
             const __m512 term = _mm512_castsi512_ps(broadcast(scale + 4 * n * (h + 1)));
             MM_UNROLL for (int p = c; p < panels * count; p += count) acc[p] =
@@ -122,14 +137,14 @@ CPU_INLINE void add_sums(const int minima, const int panels, const int n, const 
     }
 }
 
-/* The same of q6_k: two sums of 16 k each, and their a. */
-CPU_INLINE void add_halves(const int panels, const int count, const uint8_t *scale, __m512 (*a)[2],
+/* The same of q6_k: two sums of 16 k each, the second begun with 0, and their a, the first with below(a). */
+CPU_INLINE void add_halves(const int panels, const int count, const uint8_t *scale, __m512 (*a)[3],
                            const __m512i *low, const __m512i *high, __m512 *acc) {
     MM_UNROLL for (int c = 0; c < count; c++) {
         const __m512 xs = _mm512_castsi512_ps(broadcast(scale + 4 * c));
         MM_UNROLL for (int p = c; p < panels * count; p += count) {
-            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(low[p]), a[p / count][0]);
-            t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high[p]), a[p / count][1], t);
+            __m512 t = scaled(low[p], a[p / count][0], a[p / count][1]);
+            t = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high[p]), a[p / count][2], t);
             acc[p] = _mm512_fmadd_ps(t, xs, acc[p]);
         }
     }
@@ -150,12 +165,12 @@ CPU_INLINE void packed_dots(mm_format f, const int n, const uint8_t *sub, const 
 /* One sub-block of a format without scales of 16 k. */
 CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const uint8_t *x, __m512 a,
                           __m512 b, __m512 *acc) {
-    __m512 minimum[1][2] = {{b, b}};
+    __m512 minimum[1][2] = {{b, b}}, as[1][2] = {{a, below(a)}};
     __m512i dot[MM_NARROW];
     MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
-        f.minima ? _mm512_setzero_si512() : broadcast(x + n * 36 + 4 * c);
+        f.minima ? _mm512_set1_epi32(MM_SUM_BEGIN) : broadcast(x + n * 36 + 4 * c);
     packed_dots(f, n, sub, x, dot);
-    add_sums(f.minima, 1, n, n, x + n * 32, &a, minimum, dot, acc);
+    add_sums(f.minima, 1, n, n, x + n * 32, as, minimum, dot, acc);
 }
 
 /* 16 rows' bytes as int32. */
@@ -245,7 +260,7 @@ CPU_INLINE void half_dots(mm_format f, const int n, const uint8_t *sub, const ui
     }
 }
 
-/* q2_k, q3_k: isum of 32 k. Few columns multiply sums with scales, many have weights multiplied. */
+/* q2_k, q3_k: isum + MM_SUM_BEGIN of 32 k. Few columns multiply sums with scales, many have weights multiplied. */
 CPU_INLINE void scaled_dots(mm_format f, const int n, const uint8_t *panel, const uint8_t *sub,
                             const uint8_t *x, __m512i words, int s, __m512i *isum) {
     if (n < 4) {
@@ -253,14 +268,17 @@ CPU_INLINE void scaled_dots(mm_format f, const int n, const uint8_t *panel, cons
         const __m512i low = half_scales(f, panel, words, s, 0),
                       high = half_scales(f, panel, words, s, 1);
         half_dots(f, n, sub, x, dot);
-        MM_UNROLL for (int c = 0; c < n; c++) isum[c] = _mm512_add_epi32(
-            _mm512_mullo_epi32(dot[0][c], low), _mm512_mullo_epi32(dot[1][c], high));
+        MM_UNROLL for (int c = 0; c < n; c++) {
+            isum[c] = _mm512_add_epi32(_mm512_mullo_epi32(dot[0][c], low),
+                                       _mm512_mullo_epi32(dot[1][c], high));
+            isum[c] = _mm512_add_epi32(isum[c], _mm512_set1_epi32(MM_SUM_BEGIN));
+        }
         return;
     }
     mm_products products;
     products_of(f, panel, words, s, &products);
     MM_UNROLL for (int c = 0; c < n; c++) isum[c] =
-        f.minima ? _mm512_setzero_si512() : broadcast(x + n * 36 + 4 * c);
+        f.minima ? _mm512_set1_epi32(MM_SUM_BEGIN) : broadcast(x + n * 36 + 4 * c);
     MM_UNROLL for (int g = 0; g < 8; g++) {
         const __m512i w = scaled_group(f, sub, g, &products);
         MM_UNROLL for (int c = 0; c < n; c++) isum[c] = dot_four(isum[c], w, x + c * 32 + 4 * g);
@@ -272,10 +290,11 @@ CPU_INLINE void halves_block(mm_format f, const int n, const uint8_t *panel, con
                              const uint8_t *x, __m512 d, int s, __m512 *acc) {
     const __m512i none = _mm512_setzero_si512();
     __m512i dot[2][MM_NARROW];
-    __m512 a[1][2];
+    __m512 a[1][3];
     half_dots(f, n, sub, x, dot);
-    MM_UNROLL for (int h = 0; h < 2; h++) a[0][h] =
+    MM_UNROLL for (int h = 0; h < 2; h++) a[0][2 * h] =
         _mm512_mul_ps(d, _mm512_cvtepi32_ps(half_scales(f, panel, none, s, h)));
+    a[0][1] = below(a[0][0]);
     add_halves(1, n, x + n * 32, a, dot[0], dot[1], acc);
 }
 
@@ -283,6 +302,7 @@ CPU_INLINE void halves_block(mm_format f, const int n, const uint8_t *panel, con
 CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, const uint8_t *x,
                             const mm_ahead *ahead, __m512 *acc) {
     const __m512 d = v16_load_f16((const uint16_t *)(const void *)panel);
+    __m512 a[1][2] = {{d, below(d)}};
     const __m512 dmin = f.minima ? v16_load_f16((const uint16_t *)(const void *)(panel + 32)) : d;
     const uint64_t step = (uint64_t)n * mm_column_bytes(f.dtype, 32);
     const uint8_t *sub = panel + f.header;
@@ -303,7 +323,7 @@ CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, cons
             b[0][h] =
                 _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), _mm512_cvtepi32_ps(mn));
         }
-        add_sums(f.minima ? 2 : 0, 1, n, n, x + n * 32, &d, b, isum, acc);
+        add_sums(f.minima ? 2 : 0, 1, n, n, x + n * 32, a, b, isum, acc);
     }
 }
 
@@ -365,6 +385,9 @@ CPU_INLINE void mm_unpack(mm_format f, const uint8_t *panel, uint32_t k, mm_unpa
         const uint8_t *sub = panel + f.header;
         chunk_scales(f, panel, s, false, &out->scales);
         for (int i = 0; i < f.subs; i++, sub += f.sub) {
+            const uint32_t at = s + (uint32_t)i;
+            const __m512 a = _mm512_load_ps(out->scales.a[f.dtype == HY_DTYPE_Q6_K ? 2 * at : at]);
+            _mm512_store_ps(out->scales.down[at], below(a));
             mm_products products;
             if (scaled)
                 products_of(f, panel, f.minima ? none : scale_words(panel, i / 2), i, &products);
@@ -380,12 +403,12 @@ typedef struct wide_part {
     int n, panels, first, count;
 } wide_part;
 
-/* dot: begins with what takes back the weights' offset (a field of the tile), or zero; then the sums over groups
+/* dot: begins with a field of the tile, or MM_SUM_BEGIN; then the sums over groups
  * [g, g_end) of sub-block s of the chunks at u. */
 CPU_INLINE void wide_dots(const wide_part p, const mm_unpacked *u, uint32_t s, const uint8_t *x,
                           const uint8_t *offset, int g, int g_end, __m512i *dot) {
     MM_UNROLL for (int i = 0; i < p.panels * p.count; i++) dot[i] =
-        offset ? broadcast(offset + 4 * (p.first + i % p.count)) : _mm512_setzero_si512();
+        offset ? broadcast(offset + 4 * (p.first + i % p.count)) : _mm512_set1_epi32(MM_SUM_BEGIN);
     MM_UNROLL for (int i = g; i < g_end; i++) {
         __m512i w[2];
         MM_UNROLL for (int q = 0; q < p.panels; q++) w[q] =
@@ -403,23 +426,27 @@ CPU_INLINE void wide_block(mm_format f, const wide_part p, const mm_unpacked *u,
                            const uint8_t *x, __m512 *acc) {
     const uint8_t *scale = x + p.n * 32 + 4 * p.first, *aux = x + p.n * 36;
     __m512i dot[MM_MAX_WIDTH], high[MM_MAX_WIDTH];
-    __m512 a[2], halves[2][2];
+    __m512 a[2][2], b[2][2], halves[2][3];
     if (f.dtype == HY_DTYPE_Q6_K) {
         wide_dots(p, u, s, x, aux, 0, 4, dot);
         wide_dots(p, u, s, x, aux + 4 * p.n, 4, 8, high);
-        MM_UNROLL for (int q = 0; q < 2 * p.panels; q++) halves[q / 2][q % 2] =
-            _mm512_load_ps(u[q / 2].scales.a[2 * s + (uint32_t)q % 2]);
+        MM_UNROLL for (int q = 0; q < p.panels; q++) {
+            halves[q][0] = _mm512_load_ps(u[q].scales.a[2 * s]);
+            halves[q][1] = _mm512_load_ps(u[q].scales.down[s]);
+            halves[q][2] = _mm512_load_ps(u[q].scales.a[2 * s + 1]);
+        }
         add_halves(p.panels, p.count, scale, halves, dot, high, acc);
         return;
     }
     const int minima = f.minima ? 1 + f.split : 0; /* of 32 k */
     wide_dots(p, u, s, x, minima ? NULL : aux, 0, 8, dot);
     MM_UNROLL for (int q = 0; q < p.panels; q++) {
-        a[q] = _mm512_load_ps(u[q].scales.a[s]);
-        MM_UNROLL for (int h = 0; h < minima; h++) halves[q][h] =
+        a[q][0] = _mm512_load_ps(u[q].scales.a[s]);
+        a[q][1] = _mm512_load_ps(u[q].scales.down[s]);
+        MM_UNROLL for (int h = 0; h < minima; h++) b[q][h] =
             _mm512_load_ps(u[q].scales.b[(uint32_t)minima * s + (uint32_t)h]);
     }
-    add_sums(minima, p.panels, p.n, p.count, scale, a, halves, dot, acc);
+    add_sums(minima, p.panels, p.n, p.count, scale, a, b, dot, acc);
 }
 
 /* All k of a chunk; on the way its share of what is needed next is asked for. */

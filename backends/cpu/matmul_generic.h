@@ -57,7 +57,7 @@ CPU_INLINE void dots(int16_t (*w)[CPU_PANEL], const int8_t *q, int first, int la
             dot[r] += (int32_t)w[i][r] * q[i];
 }
 
-/* One column's 32 k of a format with scales of 16 k: isum, or for q6_k t. aux: of that column. */
+/* One column's 32 k of a format with scales of 16 k: t. aux: of that column. */
 CPU_INLINE void split_dot(mm_format f, const int n, int16_t (*w)[CPU_PANEL], const int8_t *q,
                           const uint8_t *aux, const mm_scales *scales, int s, float *out) {
     int32_t dot[2][CPU_PANEL];
@@ -74,19 +74,20 @@ CPU_INLINE void split_dot(mm_format f, const int n, int16_t (*w)[CPU_PANEL], con
                           (float)dot[0][r] * scales->a[2 * s][r]);
         else
             out[r] =
-                (float)(scales->sc[2 * s][r] * dot[0][r] + scales->sc[2 * s + 1][r] * dot[1][r]);
+                (float)(scales->sc[2 * s][r] * dot[0][r] + scales->sc[2 * s + 1][r] * dot[1][r]) *
+                scales->a[s][r];
     }
 }
 
-/* The same of the others: isum. */
+/* The same of the others. */
 CPU_INLINE void whole_dot(mm_format f, int16_t (*w)[CPU_PANEL], const int8_t *q, const uint8_t *aux,
-                          float *out) {
+                          const float *a, float *out) {
     int32_t dot[CPU_PANEL];
     for (int r = 0; r < CPU_PANEL; r++)
         dot[r] = f.minima ? 0 : (int32_t)load_u32(aux);
     dots(w, q, 0, 32, dot);
     for (int r = 0; r < CPU_PANEL; r++)
-        out[r] = (float)dot[r];
+        out[r] = (float)dot[r] * a[r];
 }
 
 /* The 32 k of one sub-block for all columns; w: its weights. */
@@ -96,14 +97,13 @@ CPU_INLINE void columns(mm_format f, const int n, int16_t (*w)[CPU_PANEL], const
         const int8_t *q = (const int8_t *)tile + 32 * c;
         const float scale = hy_f32_from_bits(load_u32(tile + 32 * n + 4 * c));
         const uint8_t *aux = tile + 36 * n + 4 * c;
-        float dot[CPU_PANEL];
+        float t[CPU_PANEL];
         if (f.split)
-            split_dot(f, n, w, q, aux, scales, s, dot);
+            split_dot(f, n, w, q, aux, scales, s, t);
         else
-            whole_dot(f, w, q, aux, dot);
+            whole_dot(f, w, q, aux, scales->a[s], t);
         for (int r = 0; r < CPU_PANEL; r++)
-            acc[c][r] =
-                fmaf(dot[r], f.dtype == HY_DTYPE_Q6_K ? scale : scales->a[s][r] * scale, acc[c][r]);
+            acc[c][r] = fmaf(t[r], scale, acc[c][r]);
         for (int h = 0; f.minima && h <= f.split; h++)
             add_minima(scales->b[f.split ? 2 * s + h : s], aux + 4 * n * h, acc[c]);
     }

@@ -230,6 +230,9 @@ CPU_INLINE void ask_for_part(mm_format f, const mm_ahead *ahead, const uint8_t *
 #ifndef MM_PAIRED
 #define MM_PAIRED 0
 #endif
+#ifndef MM_SUM_FLOAT
+enum { MM_SUM_BEGIN = 0 }; /* what a tile's integer terms hold besides */
+#endif
 
 /* ---- one function per format and width -------------------------------------------------------------- */
 
@@ -344,8 +347,8 @@ CPU_INLINE int32_t format_offset(hy_dtype weights) {
 
 /* What a tile holds beside q and scale. */
 typedef enum mm_aux {
-    AUX_OFFSET, /* -offset * xsum */
-    AUX_HALVES, /* two of those, of 16 k each */
+    AUX_OFFSET, /* MM_SUM_BEGIN - offset * xsum */
+    AUX_HALVES, /* the same of 16 k, then -offset * xsum of the others */
     AUX_PAIR,   /* one of the whole, then -4 * xsum of 16 k each as two int16 */
     AUX_MINIMA, /* xs * xsum */
     AUX_MINIMA_HALVES
@@ -394,17 +397,17 @@ CPU_INLINE void fill_block(const hy_a8_block *block, mm_aux sort, int32_t offset
         aux[width] = block->scale * (float)second;
         return;
     case AUX_PAIR:
-        term[0] = -offset * block->sum;
+        term[0] = MM_SUM_BEGIN - offset * block->sum;
         term[1] = (int32_t)((uint32_t)(-4 * second) << 16 | (uint16_t)(-4 * first));
         memcpy(aux + width, term + 1, 4);
         break;
     case AUX_HALVES:
-        term[0] = -offset * first;
+        term[0] = MM_SUM_BEGIN - offset * first;
         term[1] = -offset * second;
         memcpy(aux + width, term + 1, 4);
         break;
     default:
-        term[0] = -offset * block->sum;
+        term[0] = MM_SUM_BEGIN - offset * block->sum;
     }
     memcpy(aux, term, 4);
 }
