@@ -42,6 +42,7 @@ enum {
 typedef struct mm_ahead {
     const uint8_t *end;
     int64_t jump;
+    bool second; /* asks lines to the second-level cache, not to the first */
 } mm_ahead;
 
 /* Multiplies one panel with one tile: z [width][16]. Float weights go on from the z that is there, so that k may

@@ -45,10 +45,20 @@ static void read_grouped(mm_job *job, const cpu_call *call) {
     job->out_stride[1] = cpu_bytes(out->dtype, out->stride[1]);
 }
 
+/* A line that is asked for to the first-level cache of an Intel core holds one of its 16 line buffers until memory
+ * answers, and loads wait for one; AMD's have enough. */
+static bool asks_to_second(void) {
+#if defined(__x86_64__)
+    return __builtin_cpu_is("intel");
+#else
+    return false;
+#endif
+}
+
 mm_job cpu_mm_job_of(const cpu_call *call, uint32_t rows) {
     mm_job job = {.kernels = tables[call->variant->tag & MM_TAG_ISA],
                   .panels = cpu_panels_of(&call->op),
-                  .ahead = {(const uint8_t *)UINTPTR_MAX, 0}};
+                  .ahead = {(const uint8_t *)UINTPTR_MAX, 0, asks_to_second()}};
     while (job.widest < MM_MAX_WIDTH) {
         const uint32_t width = job.kernels->width[cpu_mm_width_index(job.kernels, job.widest + 1)];
         if (width <= job.widest) break;

@@ -205,6 +205,11 @@ CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k, cons
 CPU_INLINE void ask_for(mm_format f, const mm_ahead *ahead, const uint8_t *panel, int bytes) {
     const uint8_t *from = panel + (f.subs > 1 && f.sub <= 320 ? 10240 : 8192);
     if (from >= ahead->end) from += ahead->jump;
+    if (ahead->second) {
+        for (int i = 0; i < bytes; i += 64)
+            __builtin_prefetch(from + i, 0, 2);
+        return;
+    }
     for (int i = 0; i < bytes; i += 64)
         __builtin_prefetch(from + i, 0, 3);
 }
