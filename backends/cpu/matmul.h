@@ -65,10 +65,15 @@ typedef struct mm_unpacked {
     mm_scales scales;
 } __attribute__((aligned(64))) mm_unpacked;
 
-/* What one or two panels will be read next. Kernels ask for it a little at a time: a burst would hold them up. */
+/* What will be read next of one or two panels, and where outputs will go. Kernels ask for it a little at a time: a burst
+ * would hold them up. */
 typedef struct mm_next {
     const uint8_t *panel[2];
     uint32_t bytes; /* of each, for every 32 k that are multiplied */
+    uint32_t
+        out_bytes; /* of one column's outputs, out_step bytes from column to column; 0: not needed yet */
+    const uint8_t *out;
+    uint64_t out_step;
 } mm_next;
 
 /* Adds one chunk (k elements) times the tile's part to z [width][16]. */
@@ -155,6 +160,12 @@ static inline void mm_ask_next(const mm_next *next, int i, uint32_t block) {
     const uint8_t *from = next->panel[i] + (uint64_t)block * next->bytes;
     for (uint32_t b = 0; b < next->bytes; b += 64)
         __builtin_prefetch(from + b, 0, 2);
+}
+
+/* Asks for the lines of a column's outputs. */
+static inline void mm_ask_outputs(const mm_next *next, uint32_t column) {
+    for (uint32_t b = 0; b < next->out_bytes; b += 64)
+        __builtin_prefetch(next->out + column * next->out_step + b, 1);
 }
 
 /* Bytes of one column of a tile; of matmul_dot.c's at most. */

@@ -106,6 +106,7 @@ CPU_INLINE void wide(sort f, uint64_t step, const mm_unpacked *u, const uint8_t 
     for (uint32_t s = 0; s < blocks; s++) {
         const uint32_t ahead = s + SUMS - 1;
         mm_ask_next(next, 0, s);
+        if (s < WIDTH) mm_ask_outputs(next, s);
         if (ahead < blocks)
             multiply(f, u->w + 512 * ahead, tile + ahead * step, sum + of * (ahead % SUMS));
         add_sums(f, &u->scales, s, tile + s * step, (const sums *)sum + of * (s % SUMS), acc);

@@ -320,6 +320,7 @@ CPU_INLINE void mm_wide_blocks(mm_format f, const int n, const mm_unpacked *u, c
         for (uint32_t s = 0; s < k / 32; s++, x += step) {
             MM_FORGET();
             if (!high) mm_ask_next(next, 0, s);
+            if (!high && s < (uint32_t)n) mm_ask_outputs(next, s);
             sub_block(f, n, u->w + 512 * s, x, high, &u->scales, (int)s, acc);
         }
         MM_UNROLL for (int c = 0; c < n; c++)

@@ -454,7 +454,8 @@ CPU_INLINE void wide_blocks(mm_format f, const wide_part p, const mm_unpacked *u
                             const uint8_t *tile, uint32_t k, const mm_next *next, float *z,
                             uint64_t z_step) {
     const uint32_t passes = (uint32_t)(p.n / p.count), pass = (uint32_t)(p.first / p.count);
-    mm_next own = {{NULL, NULL}, (next->bytes + passes - 1) / passes};
+    mm_next own = *next;
+    own.bytes = (next->bytes + passes - 1) / passes;
     for (int q = 0; q < p.panels; q++)
         own.panel[q] = next->panel[q] + pass * (k / 32) * own.bytes;
     __m512 acc[MM_MAX_WIDTH];
@@ -463,6 +464,7 @@ CPU_INLINE void wide_blocks(mm_format f, const wide_part p, const mm_unpacked *u
         MM_FORGET();
         for (int q = 0; q < p.panels; q++)
             mm_ask_next(&own, q, s);
+        if (s < (uint32_t)p.count) mm_ask_outputs(next, (uint32_t)p.first + s);
         wide_block(f, p, u, s, tile, acc);
     }
     z += 16 * p.first;

@@ -161,14 +161,13 @@ static uint32_t columns_at(const mm_job *job, const tile_list *list, uint32_t t)
     return HY_MIN(list->last - t, job->widest);
 }
 
-/* Asks for the lines that outputs of the tile at row t will be stored to, one to a row and group. */
-static void ask_for_outputs(const mm_job *job, const tile_list *list, uint32_t t) {
+/* Outputs of the tile at row t are needed next. */
+static void expect_outputs(const mm_job *job, const tile_list *list, uint32_t t, mm_next *next) {
     if (job->order || job->pairs != 1) return;
     const uint64_t group = cpu_bytes(job->epilogue.out_dtype, CPU_PANEL);
-    const uint8_t *out = job->out + t * job->out_stride[0] + list->group * group;
-    for (uint32_t c = 0; c < columns_at(job, list, t); c++, out += job->out_stride[0])
-        for (uint32_t g = 0; g < list->groups; g++)
-            __builtin_prefetch(out + g * group, 1);
+    next->out = job->out + t * job->out_stride[0] + list->group * group;
+    next->out_step = job->out_stride[0];
+    next->out_bytes = (uint32_t)(list->groups * group);
 }
 
 /* One or two chunks times tile i of the list, whose part for k begins at `at`. */
@@ -187,9 +186,9 @@ static void multiply_chunks(const mm_job *job, const mm_unpacked *chunk, uint32_
         kernels->wide_pair[dtype](chunk, tile, k, next, z, Z_STEP);
         return;
     }
-    for (uint32_t p = 0; p < panels; p++)
-        kernels->wide[dtype][index](&chunk[p], tile, k, &(mm_next){{next->panel[p]}, next->bytes},
-                                    z + p * Z_STEP);
+    mm_next own = *next; /* the first panel asks for all outputs */
+    for (uint32_t p = 0; p < panels; p++, own.panel[0] = own.panel[1], own.out_bytes = 0)
+        kernels->wide[dtype][index](&chunk[p], tile, k, &own, z + p * Z_STEP);
 }
 
 /* Sums of one or two panels for all tiles: z [panel][tile][widest][16], Z_STEP to a panel, zeros before.
@@ -209,9 +208,9 @@ static void multiply_panels(const mm_job *job, const uint8_t *panel, uint32_t pa
         if (at + k == p->k) panel += (panels - 1) * p->bytes; /* next are others */
         for (uint32_t i = 0; i < tiles; i++) {
             const uint8_t *from = panel + bytes * i / tiles;
-            const mm_next next = {{from, from + p->bytes},
-                                  (uint32_t)hy_div_up(bytes, (uint64_t)tiles * (k / 32))};
-            if (at + k == p->k) ask_for_outputs(job, list, list->first + i * job->widest);
+            mm_next next = {.panel = {from, from + p->bytes},
+                            .bytes = (uint32_t)hy_div_up(bytes, (uint64_t)tiles * (k / 32))};
+            if (at + k == p->k) expect_outputs(job, list, list->first + i * job->widest, &next);
             multiply_chunks(job, chunk, panels, list, i, at, k, &next, z);
         }
     }
