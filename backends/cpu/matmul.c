@@ -15,6 +15,8 @@ enum {
     SMALL_ROWS = 4,
     FILL_K = 256, /* elements of a tile that one worker fills at a time: in the first-level cache */
     PART_BYTES = 1024, /* of a tile's column: a part of k */
+    WIDEN_TILES = 6,   /* up to so many wait for memory: halves are multiplied as they are */
+    WIDEST_PART = PART_BYTES / (int)sizeof(float), /* k of a part, where x is float32 */
     SUM_COLUMNS =
         MM_X_BLOCK_BYTES / PART_BYTES + MM_MAX_WIDTH /* rows of a block, with a tile's padding */
 };
@@ -186,6 +188,13 @@ typedef struct k_part {
     uint64_t step;
 } k_part;
 
+/* One or two panels, step bytes apart. */
+typedef struct part_weights {
+    hy_dtype dtype;
+    const uint8_t *panel;
+    uint64_t step;
+} part_weights;
+
 /* One or two panels times that. Meanwhile the next are asked for. */
 static void add_part(const k_part *part, const uint8_t *panel, uint32_t panels, float *sums) {
     const mm_kernels *kernels = part->job->kernels;
@@ -194,20 +203,27 @@ static void add_part(const k_part *part, const uint8_t *panel, uint32_t panels, 
     const uint64_t x_bytes =
         part->job->column_bytes / p->k; /* half a pair behind an odd k is no matter */
     const uint64_t bytes = part->length * cpu_bytes(p->dtype, CPU_PANEL);
+    _Alignas(64) float wide[2][WIDEST_PART * CPU_PANEL];
+    part_weights w = {p->dtype, panel, p->bytes};
+    if (kernels->widen[p->dtype] && part->last - part->first > WIDEN_TILES * widest) {
+        for (uint32_t i = 0; i < panels; i++)
+            kernels->widen[p->dtype](panel + i * p->bytes, part->length, wide[i]);
+        w = (part_weights){HY_DTYPE_F32, (const uint8_t *)wide, sizeof wide[0]};
+    }
     for (uint32_t t = part->first; t < part->last; t += widest, sums += widest * CPU_PANEL) {
-        const uint32_t w = cpu_mm_width_index(kernels, HY_MIN(part->last - t, widest));
+        const uint32_t width = cpu_mm_width_index(kernels, HY_MIN(part->last - t, widest));
         const uint8_t *tile =
-            part->tiles + t * part->job->column_bytes + part->k * x_bytes * kernels->width[w];
+            part->tiles + t * part->job->column_bytes + part->k * x_bytes * kernels->width[width];
         for (uint32_t i = 0; i < panels; i++)
             cpu_mm_ask(panel + (panels + i) * p->bytes, bytes, t - part->first, widest,
                        part->last - part->first);
-        if (panels == 2 && kernels->width[w] == widest) {
-            kernels->pair[p->dtype](panel, p->bytes, tile, part->length, sums, part->step);
+        if (panels == 2 && kernels->width[width] == widest) {
+            kernels->pair[w.dtype](w.panel, w.step, tile, part->length, sums, part->step);
             continue;
         }
         for (uint32_t i = 0; i < panels; i++)
-            kernels->micro[p->dtype][w](panel + i * p->bytes, tile, part->length, &part->job->ahead,
-                                        sums + i * part->step);
+            kernels->micro[w.dtype][width](w.panel + i * w.step, tile, part->length,
+                                           &part->job->ahead, sums + i * part->step);
     }
 }
 

@@ -110,6 +110,8 @@ typedef struct mm_kernels {
     /* Block formats of ISAs for which it pays; NULL: there are none. k <= MM_BLOCK_CHUNK, whole blocks. */
     void (*unpack[HY_DTYPE_COUNT])(const uint8_t *panel, uint32_t k, mm_unpacked *out);
     mm_wide wide[HY_DTYPE_COUNT][MM_WIDTHS];
+    /* Panels of 16 bits to panels of f32, [k][16], for many tiles; NULL: multiplied as they are. */
+    void (*widen[HY_DTYPE_COUNT])(const uint8_t *panel, uint32_t k, float *out);
     /* For two panels and a tile of the greatest width; NULL: they go one after the other. */
     mm_pair pair[HY_DTYPE_COUNT];
     mm_wide_pair wide_pair[HY_DTYPE_COUNT];

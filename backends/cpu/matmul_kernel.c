@@ -286,6 +286,20 @@ MM_PLAIN_FORMATS(MM_PLAIN_FUNCTIONS)
     }
 MM_PLAIN_FORMATS(MM_PLAIN_PAIR_FUNCTION)
 #endif
+/* mm_kernels.widen once dtype is a constant. */
+CPU_INLINE void mm_widen(hy_dtype dtype, const uint8_t *panel, uint32_t k, float *out) {
+    for (uint32_t i = 0; i + 1 < k; i += 2) {
+        v16_store(out + 16 * i, plain_16(dtype, panel, i, 0));
+        v16_store(out + 16 * i + 16, plain_16(dtype, panel, i + 1, 1));
+    }
+    if (k % 2) v16_store(out + 16 * (k - 1), plain_16(dtype, panel, k - 1, 0));
+}
+static void widen_f16(const uint8_t *panel, uint32_t k, float *out) {
+    mm_widen(HY_DTYPE_F16, panel, k, out);
+}
+static void widen_bf16(const uint8_t *panel, uint32_t k, float *out) {
+    mm_widen(HY_DTYPE_BF16, panel, k, out);
+}
 MM_BLOCK_FORMATS(MM_UNPACK_FUNCTION)
 MM_WIDE_FORMATS(MM_WIDE_FUNCTIONS)
 #endif
@@ -503,9 +517,9 @@ static void finish(const mm_epilogue *e, const float *z, const float *up, uint32
 #define MM_PLAIN_ROW(DTYPE, name) [DTYPE] = {MM_EACH_WIDTH(MM_ROW_ENTRY, DTYPE, name)},
 #define MM_UNPACK_ROW(DTYPE, name, header, sub, subs, split, minima) [DTYPE] = unpack_##name,
 #define MM_WIDE_ROW(DTYPE, name, header, sub, subs, split, minima) [DTYPE] = MM_WIDE_ENTRIES(name),
+#define MM_PLAIN_PAIR_ROW(DTYPE, name) [DTYPE] = pair_##name,
 #define MM_WIDE_PAIR_ROW(DTYPE, name, header, sub, subs, split, minima)                            \
     [DTYPE] = MM_WIDE_PAIR_ENTRY(name),
-#define MM_PLAIN_PAIR_ROW(DTYPE, name) [DTYPE] = pair_##name,
 
 const mm_kernels CPU_NAME(cpu_mm) = {
     .width = {MM_WIDTH_LIST},
@@ -513,6 +527,7 @@ const mm_kernels CPU_NAME(cpu_mm) = {
 #ifdef MM_WIDE
     .unpack = {MM_BLOCK_FORMATS(MM_UNPACK_ROW)},
     .wide = {MM_BLOCK_FORMATS(MM_WIDE_ROW)},
+    .widen = {[HY_DTYPE_F16] = widen_f16, [HY_DTYPE_BF16] = widen_bf16},
     .few = 2 * MM_NARROW,
     .few_width = MM_NARROW,
 #endif

@@ -270,6 +270,8 @@ static void test_bits_depend_on_the_row_alone(void **state) {
 static void test_bits_of_many_rows(void **state) {
     (void)state;
     check_invariance(HY_DTYPE_F32, HY_DTYPE_F32, 170, 34, 530, true);
+    check_invariance(HY_DTYPE_F16, HY_DTYPE_F32, 100, 19, 531, false); /* made float32 first */
+    check_invariance(HY_DTYPE_BF16, HY_DTYPE_F32, 100, 34, 530, true);
 }
 
 /* ---- float64 --------------------------------------------------------------------------------------- */
