@@ -195,14 +195,38 @@ CPU_INLINE __m512i half_begin(mm_format f, const int n, const uint8_t *aux, int 
     return _mm512_set1_epi32(offset);
 }
 
-/* Scales of one half of sub-block s, as int32. words: q3_k only. */
-CPU_INLINE __m512i half_scales(mm_format f, const uint8_t *panel, __m512i words, int s, int half) {
+/* q2_k, q6_k: scales of one half of sub-block s, as int32. */
+CPU_INLINE __m512i half_scales(mm_format f, const uint8_t *panel, int s, int half) {
     const uint8_t *scales = panel + (f.minima ? 64 : 32) + 16 * (2 * s + half);
     if (f.dtype == HY_DTYPE_Q6_K)
         return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)scales));
-    if (f.dtype == HY_DTYPE_Q2_K) return _mm512_and_si512(bytes_16(scales), _mm512_set1_epi32(15));
-    const __m512i sc = _mm512_srli_epi32(words, (unsigned)(s % 2 * 16 + half * 8));
-    return _mm512_sub_epi32(_mm512_and_si512(sc, _mm512_set1_epi32(255)), _mm512_set1_epi32(32));
+    return _mm512_and_si512(bytes_16(scales), _mm512_set1_epi32(15));
+}
+
+/* q2_k, q3_k: scales of both halves of sub-block s, as two int16 for each row. words: q3_k only. */
+CPU_INLINE __m512i scale_pairs(mm_format f, const uint8_t *panel, __m512i words, int s) {
+    if (f.dtype == HY_DTYPE_Q2_K) {
+        const uint8_t *scales = panel + 64 + 32 * s;
+        const __m512i high = _mm512_slli_epi32(bytes_16(scales + 16), 16);
+        return _mm512_ternarylogic_epi32(bytes_16(scales), high, _mm512_set1_epi32(0x000f000f),
+                                         0xa8); /* (low | high) & 15 */
+    }
+    const __m512i bytes = _mm512_broadcast_i32x4(
+        s % 2 ? _mm_setr_epi8(2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15, -1)
+              : _mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1));
+    return _mm512_sub_epi16(_mm512_shuffle_epi8(words, bytes), _mm512_set1_epi16(32));
+}
+
+/* q2_k: the two b of sub-block s, -(dmin mn) each; without conversions, see MM_SUM_BEGIN. */
+CPU_INLINE void half_minima(const uint8_t *panel, __m512 dmin, int s, __m512 *b) {
+    const __m512 less = _mm512_mul_ps(dmin, _mm512_set1_ps(-0.0625f));
+    const __m512 more = _mm512_mul_ps(dmin, _mm512_set1_ps(0.0625f * MM_SUM_FLOAT));
+    MM_UNROLL for (int h = 0; h < 2; h++) { /* 16 mn + 1.5 * 2^23 */
+        const __m512i mn = _mm512_ternarylogic_epi32(
+            bytes_16(panel + 64 + 16 * (2 * s + h)), _mm512_set1_epi32(0xf0),
+            _mm512_set1_epi32(MM_SUM_BEGIN), 0xea); /* (byte & 0xf0) | begin */
+        b[h] = _mm512_fmadd_ps(_mm512_castsi512_ps(mn), less, more);
+    }
 }
 
 /* q2_k and q3_k: what becomes of the values of 16 k each. low: byte 4 * (row % 4) + v of a row's 128 bits is the
@@ -220,8 +244,8 @@ CPU_INLINE void products_of(mm_format f, const uint8_t *panel, __m512i words, in
                             mm_products *out) {
     MM_UNROLL for (int h = 0; h < 2; h++) {
         if (f.dtype == HY_DTYPE_Q2_K) {
-            out->low[h] = _mm512_mullo_epi32(half_scales(f, panel, words, s, h),
-                                             _mm512_set1_epi32(0x03020100));
+            out->low[h] =
+                _mm512_mullo_epi32(half_scales(f, panel, s, h), _mm512_set1_epi32(0x03020100));
             continue;
         }
         /* bytes (v - 4) (byte of words - 32) + offset, modulo 256 */
@@ -263,16 +287,14 @@ CPU_INLINE void half_dots(mm_format f, const int n, const uint8_t *sub, const ui
 /* q2_k, q3_k: isum + MM_SUM_BEGIN of 32 k. Few columns multiply sums with scales, many have weights multiplied. */
 CPU_INLINE void scaled_dots(mm_format f, const int n, const uint8_t *panel, const uint8_t *sub,
                             const uint8_t *x, __m512i words, int s, __m512i *isum) {
-    if (n < 4) {
-        __m512i dot[2][MM_NARROW];
-        const __m512i low = half_scales(f, panel, words, s, 0),
-                      high = half_scales(f, panel, words, s, 1);
+    if (n < MM_NARROW) {
+        __m512i dot[2][MM_NARROW]; /* 16 bits hold them */
+        const __m512i scales = scale_pairs(f, panel, words, s);
         half_dots(f, n, sub, x, dot);
-        MM_UNROLL for (int c = 0; c < n; c++) {
-            isum[c] = _mm512_add_epi32(_mm512_mullo_epi32(dot[0][c], low),
-                                       _mm512_mullo_epi32(dot[1][c], high));
-            isum[c] = _mm512_add_epi32(isum[c], _mm512_set1_epi32(MM_SUM_BEGIN));
-        }
+        MM_UNROLL for (int c = 0; c < n; c++) isum[c] = _mm512_dpwssd_epi32(
+            _mm512_set1_epi32(MM_SUM_BEGIN),
+            _mm512_mask_blend_epi16(0xaaaaaaaau, dot[0][c], _mm512_slli_epi32(dot[1][c], 16)),
+            scales);
         return;
     }
     mm_products products;
@@ -288,12 +310,11 @@ CPU_INLINE void scaled_dots(mm_format f, const int n, const uint8_t *panel, cons
 /* q6_k: 32 k to acc. */
 CPU_INLINE void halves_block(mm_format f, const int n, const uint8_t *panel, const uint8_t *sub,
                              const uint8_t *x, __m512 d, int s, __m512 *acc) {
-    const __m512i none = _mm512_setzero_si512();
     __m512i dot[2][MM_NARROW];
     __m512 a[1][3];
     half_dots(f, n, sub, x, dot);
     MM_UNROLL for (int h = 0; h < 2; h++) a[0][2 * h] =
-        _mm512_mul_ps(d, _mm512_cvtepi32_ps(half_scales(f, panel, none, s, h)));
+        _mm512_mul_ps(d, _mm512_cvtepi32_ps(half_scales(f, panel, s, h)));
     a[0][1] = below(a[0][0]);
     add_halves(1, n, x + n * 32, a, dot[0], dot[1], acc);
 }
@@ -318,11 +339,7 @@ CPU_INLINE void split_block(mm_format f, const int n, const uint8_t *panel, cons
         __m512i isum[MM_NARROW];
         __m512 b[1][2];
         scaled_dots(f, n, panel, sub, x, words, s, isum);
-        for (int h = 0; f.minima && h < 2; h++) {
-            const __m512i mn = _mm512_srli_epi32(bytes_16(panel + 64 + 16 * (2 * s + h)), 4);
-            b[0][h] =
-                _mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), dmin), _mm512_cvtepi32_ps(mn));
-        }
+        if (f.minima) half_minima(panel, dmin, s, b[0]);
         add_sums(f.minima ? 2 : 0, 1, n, n, x + n * 32, a, b, isum, acc);
     }
 }
