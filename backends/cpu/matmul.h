@@ -53,8 +53,9 @@ typedef void (*mm_micro)(const uint8_t *panel, const uint8_t *tile, uint32_t k,
 /* Scales and offsets of consecutive k, all [16 rows]: a of 32 k (q6_k: 16), b of 32 k (q2_k: 16), sc of 16. */
 typedef struct mm_scales {
     float a[MM_BLOCK_CHUNK / 16][CPU_PANEL], b[MM_BLOCK_CHUNK / 16][CPU_PANEL];
-    float down[MM_BLOCK_CHUNK / 32]
-              [CPU_PANEL]; /* AVX-512: see MM_SUM_BEGIN; q6_k: of the first 16 k */
+    float
+        down[MM_BLOCK_CHUNK / 32]
+            [CPU_PANEL]; /* AVX-512: see MM_SUM_BEGIN in matmul_kernel.c; q6_k: of the first 16 k */
     int8_t sc[MM_BLOCK_CHUNK / 16][CPU_PANEL]; /* q2_k, q3_k */
 } __attribute__((aligned(64))) mm_scales;
 

@@ -194,14 +194,19 @@ CPU_INLINE void half_dots(mm_format f, const int n, const uint8_t *sub, const ui
     }
 }
 
+/* a * isum; sum: isum + MM_SUM_BEGIN. */
+CPU_INLINE __m256 scaled(__m256i sum, __m256 a) {
+    const __m256 down = _mm256_mul_ps(a, _mm256_set1_ps(-MM_SUM_FLOAT));
+    return _mm256_fmadd_ps(_mm256_castsi256_ps(sum), a, down);
+}
+
 /* q6_k: one sub-block for 8 rows; a: of its halves. */
 CPU_INLINE void halves_block(mm_format f, const int n, const uint8_t *sub, const uint8_t *x,
                              int high, const float (*a)[CPU_PANEL], __m256 *acc) {
     __m256i dot[4];
     __m256 t[4];
     half_dots(f, n, sub, x, high, 0, dot);
-    MM_UNROLL for (int c = 0; c < n; c++) t[c] =
-        _mm256_mul_ps(_mm256_cvtepi32_ps(dot[c]), _mm256_load_ps(a[0] + 8 * high));
+    MM_UNROLL for (int c = 0; c < n; c++) t[c] = scaled(dot[c], _mm256_load_ps(a[0] + 8 * high));
     half_dots(f, n, sub, x, high, 4, dot);
     MM_UNROLL for (int c = 0; c < n; c++) {
         t[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[c]), _mm256_load_ps(a[1] + 8 * high), t[c]);
@@ -220,14 +225,14 @@ CPU_INLINE void sub_block(mm_format f, const int n, const uint8_t *sub, const ui
     const __m256 a = _mm256_load_ps(scales->a[s] + 8 * high);
     __m256i dot[4];
     MM_UNROLL for (int c = 0; c < n; c++) dot[c] =
-        f.minima || f.split ? _mm256_setzero_si256() : broadcast(aux + 4 * c);
+        f.minima || f.split ? _mm256_set1_epi32(MM_SUM_BEGIN) : broadcast(aux + 4 * c);
     if (f.split)
         scaled_dots(f, n, sub, x, high, scales->sc[2 * s] + 8 * high, dot);
     else
         whole_dots(f, n, sub, x, high, dot);
     MM_UNROLL for (int c = 0; c < n; c++) {
-        const __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(dot[c]), a);
-        acc[c] = _mm256_fmadd_ps(t, _mm256_castsi256_ps(broadcast(scale + 4 * c)), acc[c]);
+        const __m256 xs = _mm256_castsi256_ps(broadcast(scale + 4 * c));
+        acc[c] = _mm256_fmadd_ps(scaled(dot[c], a), xs, acc[c]);
     }
     for (int h = 0; f.minima && h <= f.split; h++) {
         const __m256 b = _mm256_load_ps(scales->b[f.split ? 2 * s + h : s] + 8 * high);

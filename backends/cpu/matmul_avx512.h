@@ -11,11 +11,6 @@
 
 /* How far signed byte weights are raised, and the products of q3_k weights and scales, -124 to 128. */
 enum { MM_BYTE_OFFSET = 128, MM_Q3_OFFSET = 127 };
-/* Integer sums begin with the bits of 1.5 * 2^23, a float whose last place is 1: as isum is below 2^22, the sum's bits
- * are the float 1.5 * 2^23 + isum, and fma(that, a, -1.5 * 2^23 a) is isum * a rounded once, a product that needs no
- * conversion before it. Conversions take the multipliers' ports on Intel. -1.5 * 2^23 a is exact, for no a has more than 19 bits. */
-enum { MM_SUM_BEGIN = 0x4b400000 };
-#define MM_SUM_FLOAT 12582912.0f
 #define MM_WIDTH_LIST 1, 2, 4, 8, 12
 #define MM_EACH_NARROW(F, ...)                                                                     \
     F(__VA_ARGS__, 1) F(__VA_ARGS__, 2) F(__VA_ARGS__, 4) F(__VA_ARGS__, 8)

@@ -220,6 +220,17 @@ CPU_INLINE void ask_for_part(mm_format f, const mm_ahead *ahead, const uint8_t *
     ask_for(f, ahead, block + from, (s + 1) * part - from);
 }
 
+/* Integer sums begin with the bits of 1.5 * 2^23, a float whose last place is 1: as isum is below 2^22, the sum's bits
+ * are the float 1.5 * 2^23 + isum, and fma(that, a, -1.5 * 2^23 a) is isum * a rounded once, a product that needs no
+ * conversion before it. Conversions take the multipliers' ports on Intel. -1.5 * 2^23 a is exact, for no a has more
+ * than 19 bits. Elsewhere sums begin with 0. */
+#if defined(__AVX2__)
+enum { MM_SUM_BEGIN = 0x4b400000 };
+#define MM_SUM_FLOAT 12582912.0f
+#else
+enum { MM_SUM_BEGIN = 0 };
+#endif
+
 #if defined(__AVX512VNNI__)
 #include "backends/cpu/matmul_avx512.h"
 #include "backends/cpu/matmul_float.h"
@@ -234,9 +245,6 @@ CPU_INLINE void ask_for_part(mm_format f, const mm_ahead *ahead, const uint8_t *
 
 #ifndef MM_PAIRED
 #define MM_PAIRED 0
-#endif
-#ifndef MM_SUM_FLOAT
-enum { MM_SUM_BEGIN = 0 }; /* what a tile's integer terms hold besides */
 #endif
 
 /* ---- one function per format and width -------------------------------------------------------------- */
