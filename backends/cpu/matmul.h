@@ -53,9 +53,8 @@ typedef void (*mm_micro)(const uint8_t *panel, const uint8_t *tile, uint32_t k,
 /* Scales and offsets of consecutive k, all [16 rows]: a of 32 k (q6_k: 16), b of 32 k (q2_k: 16), sc of 16. */
 typedef struct mm_scales {
     float a[MM_BLOCK_CHUNK / 16][CPU_PANEL], b[MM_BLOCK_CHUNK / 16][CPU_PANEL];
-    float
-        down[MM_BLOCK_CHUNK / 32]
-            [CPU_PANEL]; /* AVX-512: see MM_SUM_BEGIN in matmul_kernel.c; q6_k: of the first 16 k */
+    /* AVX-512: takes MM_SUM_BEGIN (matmul_kernel.c) back from products with a; q6_k: of the first 16 k. */
+    float down[MM_BLOCK_CHUNK / 32][CPU_PANEL];
     int8_t sc[MM_BLOCK_CHUNK / 16][CPU_PANEL]; /* q2_k, q3_k */
 } __attribute__((aligned(64))) mm_scales;
 
@@ -70,11 +69,10 @@ typedef struct mm_unpacked {
  * would hold them up. */
 typedef struct mm_next {
     const uint8_t *panel[2];
-    uint32_t bytes; /* of each, for every 32 k that are multiplied */
-    uint32_t
-        out_bytes; /* of one column's outputs, out_step bytes from column to column; 0: not needed yet */
-    const uint8_t *out;
-    uint64_t out_step;
+    uint32_t bytes;     /* of each, for every 32 k that are multiplied */
+    uint32_t out_bytes; /* of one column's outputs; 0: not needed yet */
+    const uint8_t *out; /* the first column's */
+    uint64_t out_step;  /* bytes from column to column */
 } mm_next;
 
 /* Adds one chunk (k elements) times the tile's part to z [width][16]. */

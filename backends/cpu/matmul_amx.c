@@ -82,10 +82,10 @@ CPU_INLINE void add_sums(sort f, const mm_scales *scales, uint32_t s, const uint
             continue;
         }
         const __m512 a = _mm512_load_ps(scales->a[s]);
-        __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), a);
-        if (f.raised) /* see MM_SUM_BEGIN in matmul_kernel.c */
-            t = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_add_epi32(dot, broadcast(aux, c))), a,
-                                _mm512_load_ps(scales->down[s]));
+        const __m512i begun = _mm512_add_epi32(dot, broadcast(aux, c)); /* with MM_SUM_BEGIN */
+        const __m512 t = f.raised ? _mm512_fmadd_ps(_mm512_castsi512_ps(begun), a,
+                                                    _mm512_load_ps(scales->down[s]))
+                                  : _mm512_mul_ps(_mm512_cvtepi32_ps(dot), a);
         acc[c] = _mm512_fmadd_ps(t, scale, acc[c]);
         UNROLL for (int h = 0; h < f.minima; h++) acc[c] =
             _mm512_fmadd_ps(_mm512_load_ps(scales->b[(uint32_t)f.minima * s + (uint32_t)h]),
