@@ -525,9 +525,9 @@ static void finish(const mm_epilogue *e, const float *z, const float *up, uint32
 #define MM_PLAIN_ROW(DTYPE, name) [DTYPE] = {MM_EACH_WIDTH(MM_ROW_ENTRY, DTYPE, name)},
 #define MM_UNPACK_ROW(DTYPE, name, header, sub, subs, split, minima) [DTYPE] = unpack_##name,
 #define MM_WIDE_ROW(DTYPE, name, header, sub, subs, split, minima) [DTYPE] = MM_WIDE_ENTRIES(name),
-#define MM_PLAIN_PAIR_ROW(DTYPE, name) [DTYPE] = pair_##name,
 #define MM_WIDE_PAIR_ROW(DTYPE, name, header, sub, subs, split, minima)                            \
     [DTYPE] = MM_WIDE_PAIR_ENTRY(name),
+#define MM_PLAIN_PAIR_ROW(DTYPE, name) [DTYPE] = pair_##name,
 
 const mm_kernels CPU_NAME(cpu_mm) = {
     .width = {MM_WIDTH_LIST},
