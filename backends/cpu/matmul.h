@@ -42,7 +42,7 @@ enum {
 typedef struct mm_ahead {
     const uint8_t *end;
     int64_t jump;
-    bool second; /* asks lines to the second-level cache, not to the first */
+    bool second; /* asks lines to the second-level cache, and to the first when they are near */
 } mm_ahead;
 
 /* Multiplies one panel with one tile: z [width][16]. Float weights go on from the z that is there, so that k may
@@ -155,6 +155,14 @@ extern const mm_kernels cpu_mm_amx_bf16;
 /* CPU_DOTPROD; and so on, by name. */
 extern const mm_kernels cpu_mm_dotprod, cpu_mm_i8mm, cpu_mm_sve256, cpu_mm_sve512;
 #endif
+
+/* Asks for a line, to the first- or the second-level cache. */
+static inline void mm_ask(const uint8_t *line, const int cache) {
+    if (cache == 1)
+        __builtin_prefetch(line, 0, 3);
+    else
+        __builtin_prefetch(line, 0, 2);
+}
 
 /* Asks for what panel i will need while the 32 k of `block` are multiplied. */
 static inline void mm_ask_next(const mm_next *next, int i, uint32_t block) {

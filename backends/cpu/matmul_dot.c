@@ -24,9 +24,10 @@ CPU_INLINE v16 plain_madd(v16 w, v16 x, v16 sum) {
 }
 
 /* A line each. */
-CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t pair, const int odd) {
+CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t pair, const int odd,
+                          const int cache) {
     (void)dtype, (void)odd;
-    __builtin_prefetch(panel + pair * CPU_PANEL * PAIR_BYTES, 0, 2);
+    mm_ask(panel + pair * CPU_PANEL * PAIR_BYTES, cache);
 }
 
 #include "backends/cpu/matmul_float.h"

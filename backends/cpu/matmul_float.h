@@ -3,7 +3,12 @@
  * They define MM_UNROLL, PLAIN_K (k of an element), plain_16, plain_madd and ask_ahead. */
 
 /* In elements; PLAIN_FEW: columns for which memory is the limit. */
-enum { PLAIN_CHUNK = MM_CHUNK / PLAIN_K, PLAIN_AHEAD = 4 * PLAIN_CHUNK, PLAIN_FEW = 8 };
+enum {
+    PLAIN_CHUNK = MM_CHUNK / PLAIN_K,
+    PLAIN_AHEAD = 4 * PLAIN_CHUNK, /* to the second-level cache */
+    PLAIN_NEAR = PLAIN_CHUNK,      /* to the first */
+    PLAIN_FEW = 8
+};
 
 /* Element i of one or two panels, `step` bytes apart: one load of the tile for two products; part: [panel][column]. For
  * few columns bytes are asked for ahead. One chunk after the other, though each is a chain of fma: cores look ahead
@@ -11,7 +16,10 @@ enum { PLAIN_CHUNK = MM_CHUNK / PLAIN_K, PLAIN_AHEAD = 4 * PLAIN_CHUNK, PLAIN_FE
 CPU_INLINE void plain_step(hy_dtype dtype, const int n, const int panels, const uint8_t *panel,
                            uint64_t step, const float *x, uint64_t i, const int odd, v16 *part) {
     v16 w[2];
-    if (n <= PLAIN_FEW) ask_ahead(dtype, panel, i + PLAIN_AHEAD, odd);
+    if (n <= PLAIN_FEW) {
+        ask_ahead(dtype, panel, i + PLAIN_AHEAD, odd, 2);
+        ask_ahead(dtype, panel, i + PLAIN_NEAR, odd, 1);
+    }
     MM_UNROLL for (int q = 0; q < panels; q++) w[q] =
         plain_16(dtype, panel + (uint64_t)q * step, i, odd);
     MM_UNROLL for (int c = 0; c < n; c++) {

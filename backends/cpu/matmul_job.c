@@ -46,7 +46,8 @@ static void read_grouped(mm_job *job, const cpu_call *call) {
 }
 
 /* A line that is asked for to the first-level cache of an Intel core holds one of its 16 line buffers until memory
- * answers, and loads wait for one; AMD's have enough. */
+ * answers, and loads wait for one; AMD's have enough. So such a core asks to the second-level cache, and again to the
+ * first once the line is there: arithmetic that waits for the second-level cache does not ask meanwhile. */
 static bool asks_to_second(void) {
 #if defined(__x86_64__)
     return __builtin_cpu_is("intel");

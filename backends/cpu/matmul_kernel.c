@@ -193,25 +193,30 @@ CPU_INLINE v16 plain_madd(v16 w, v16 x, v16 sum) {
 }
 
 /* Asks for element k, or nothing: lines hold two k of halves. */
-CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k, const int odd) {
+CPU_INLINE void ask_ahead(hy_dtype dtype, const uint8_t *panel, uint64_t k, const int odd,
+                          const int cache) {
     if (dtype == HY_DTYPE_F32)
-        __builtin_prefetch(panel + 64 * k, 0, 2);
+        mm_ask(panel + 64 * k, cache);
     else if (!odd)
-        __builtin_prefetch(panel + 32 * k, 0, 2);
+        mm_ask(panel + 32 * k, cache);
 }
 
-/* Few columns: asks for `bytes` bytes further behind `panel` than hardware looks. A core that reads 40 GB/s where memory
- * answers after 150 ns has 6 KB on the way; formats with more arithmetic to a byte want some more, as measured. */
-CPU_INLINE void ask_for(mm_format f, const mm_ahead *ahead, const uint8_t *panel, int bytes) {
-    const uint8_t *from = panel + (f.subs > 1 && f.sub <= 320 ? 10240 : 8192);
+/* Few columns: asks for what is `distance` behind `panel`. */
+CPU_INLINE void ask_at(const mm_ahead *ahead, const uint8_t *panel, int distance, int bytes,
+                       const int cache) {
+    const uint8_t *from = panel + distance;
     if (from >= ahead->end) from += ahead->jump;
-    if (ahead->second) {
-        for (int i = 0; i < bytes; i += 64)
-            __builtin_prefetch(from + i, 0, 2);
-        return;
-    }
     for (int i = 0; i < bytes; i += 64)
-        __builtin_prefetch(from + i, 0, 3);
+        mm_ask(from + i, cache);
+}
+
+enum { MM_NEAR = 4096 };
+
+/* Further than hardware looks. A core that reads 40 GB/s where memory answers after 150 ns has 6 KB on the way; formats
+ * with more arithmetic to a byte want some more, as measured. */
+CPU_INLINE void ask_for(mm_format f, const mm_ahead *ahead, const uint8_t *panel, int bytes) {
+    ask_at(ahead, panel, f.subs > 1 && f.sub <= 320 ? 10240 : 8192, bytes, ahead->second ? 2 : 1);
+    if (ahead->second) ask_at(ahead, panel, MM_NEAR, bytes, 1);
 }
 
 /* Part s, of as many as there are sub-blocks, of a panel block: its header is not read where it is. */
