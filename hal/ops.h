@@ -15,7 +15,8 @@
  * matmul          z = x[t] . w[n] + bias[n]; M = N, or N / 2 when glu = 1;
  *                 glu = 0: y[m] = act(z[m]); glu = 1: y[m] = act(z[m]) * z[M + m] (gate rows, then up rows)
  *                 y *= scale (0 means 1); softcap > 0: y = softcap * tanh(y / softcap); y += residual.
- *                 x in a8 and w in a block format: products of the int8 values, see docs/numerics.md.
+ *                 x in a8 and w in a block format: products of the int8 values, see docs/numerics.md. An a8 out
+ *                 is quantized from the float32 result.
  *
  * grouped_matmul  out[t,p] = as matmul, of x[t, Q == 1 ? 0 : p] and the weights of expert ids[t,p];
  *                 Q is 1 or P. ids -1: that out row is zero.

@@ -69,6 +69,7 @@ static bool accepts(const hy_op *op, hy_dtype dtype) {
     const hy_tensor *x = &op->operand[HY_MATMUL_x], *w = &op->operand[HY_MATMUL_w];
     if (w->dtype != dtype || !w->constant || x->dtype == HY_DTYPE_A8 || x->dim[0] < MIN_ROWS)
         return false;
+    if (op->operand[HY_MATMUL_out].dtype == HY_DTYPE_A8) return false;
     if (x->stride[0] > INT32_MAX || w->dim[1] > INT32_MAX) return false;
     pthread_once(&once, load);
     return sgemm != NULL;

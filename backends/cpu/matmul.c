@@ -13,6 +13,7 @@
 
 enum {
     SMALL_ROWS = 4,
+    MAX_TOGETHER = 2, /* groups */
     FILL_K = 256, /* elements of a tile that one worker fills at a time: in the first-level cache */
     PART_BYTES = 1024, /* of a tile's column: a part of k */
     WIDEN_TILES = 6,   /* up to so many wait for memory: halves are multiplied as they are */
@@ -72,8 +73,9 @@ static bool stream_next(stream *s, uint64_t *begin, uint64_t *end) {
         uint64_t from, to;
         cpu_group_share(s->panels, (uint32_t)(i % workers), workers, &from, &to);
         const uint64_t left = cpu_groups_left(s->panels, workers, from, to), part = i / workers;
-        *begin = to - left + left * part / LEFT_PARTS;
-        *end = to - left + left * (part + 1) / LEFT_PARTS;
+        const uint64_t together = s->panels->together, blocks = left / together;
+        *begin = to - left + blocks * part / LEFT_PARTS * together;
+        *end = to - left + blocks * (part + 1) / LEFT_PARTS * together;
         if (i % workers != s->taker.worker) s->end = *end;
         if (*begin < *end) return true;
     }
@@ -99,6 +101,8 @@ static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
     mm_job job = cpu_mm_job_of(call, rows);
     uint8_t *tile = (uint8_t *)call->workspace + worker * small_stride(&call->op);
+    _Alignas(64) float floats[SMALL_ROWS * MAX_TOGETHER * CPU_PANEL];
+    if (job.panels.together > 1) job.floats = floats;
     if (rows == 0) return;
     fill_tile(call, &job, 0, rows, 0, job.panels.k, tile); /* SMALL_ROWS are one tile */
     const uint8_t *then = NULL;
@@ -107,7 +111,7 @@ static void run_small(cpu_call *call, uint32_t worker, uint32_t workers) {
     stream s = {&job.panels, {call, worker, workers, 0}, false, 0};
     for (uint64_t g, end; stream_next(&s, &g, &end);) {
         ask_on(&job, s.end, then);
-        for (; g < end; g++)
+        for (; g < end; g += job.panels.together)
             cpu_mm_multiply(&job, 0, (uint32_t)g, tile, 0, rows);
     }
 }
@@ -258,7 +262,7 @@ static void run_chunks(cpu_taker *taker, const mm_job *job, uint32_t rows, uint8
         HY_MAX(MM_X_BLOCK_BYTES / (job->widest * column), parts ? 1u : MM_MIN_TILES);
     const uint64_t blocks = hy_div_up(count, fit),
                    per_block = hy_div_up(count, blocks) * job->widest;
-    const uint64_t step = cpu_mm_groups_at_once(groups, blocks, taker->workers),
+    const uint64_t step = cpu_mm_groups_at_once(&job->panels, blocks, taker->workers),
                    steps = hy_div_up(groups, step);
     for (uint64_t i; cpu_take(taker, steps * blocks, &i);) {
         const uint64_t first = i / steps * per_block, g = i % steps * step;
@@ -276,6 +280,8 @@ static void run_tiles(cpu_call *call, uint32_t worker, uint32_t workers) {
     const uint32_t rows = cpu_rows(call, HY_MATMUL_x);
     mm_job job = cpu_mm_job_of(call, rows);
     uint8_t *own = (uint8_t *)call->workspace + tiles_bytes(&call->op);
+    _Alignas(64) float floats[MM_MAX_WIDTH * MAX_TOGETHER * CPU_PANEL];
+    if (job.panels.together > 1) job.floats = floats;
     if (call->variant->tag & MM_TAG_ROWS)
         job.scratch = own + worker * cpu_mm_scratch_bytes(&job.panels);
     cpu_taker taker = {call, worker, workers, 0};
@@ -367,20 +373,25 @@ static float cost_embed_rows(const hy_op *op) {
     return (float)hy_op_bytes(op) / 4e3f;
 }
 
+static bool writes_blocks(const hy_op *op) {
+    return op->kind == HY_OP_MATMUL && op->operand[HY_MATMUL_out].dtype == HY_DTYPE_A8;
+}
+
+/* Float weights take k in parts, and do not write a8: there is no use for it. */
 static bool packed(const hy_op *op, hy_dtype dtype) {
     const hy_tensor *w = &op->operand[cpu_weight_operand(op)];
-    return w->dtype == dtype && w->constant;
+    return w->dtype == dtype && w->constant && !(takes_parts(dtype) && writes_blocks(op));
 }
 
 /* Weights that are activations of another op, or constants left in the file's layout. */
 static bool accepts_block_rows(const hy_op *op) {
     const hy_tensor *w = &op->operand[cpu_weight_operand(op)];
-    return !w->constant && hy_dtype_get((hy_dtype)w->dtype)->quantized;
+    return !w->constant && hy_dtype_get((hy_dtype)w->dtype)->quantized && !writes_blocks(op);
 }
 
 static bool accepts_float_rows(const hy_op *op) {
     const hy_tensor *w = &op->operand[cpu_weight_operand(op)];
-    return !w->constant && !hy_dtype_get((hy_dtype)w->dtype)->quantized;
+    return !w->constant && !hy_dtype_get((hy_dtype)w->dtype)->quantized && !writes_blocks(op);
 }
 
 static bool accepts_embed(const hy_op *op) {
@@ -427,7 +438,7 @@ static bool accepts_dot(const hy_op *op) { /* x is operand 0 of both products */
 }
 static bool tiled(const hy_op *op) {
     const hy_tensor *x = &op->operand[HY_MATMUL_x];
-    return x->dtype != HY_DTYPE_A8 && x->dim[x->rank - 1] % 32 == 0;
+    return x->dtype != HY_DTYPE_A8 && x->dim[x->rank - 1] % 32 == 0 && !writes_blocks(op);
 }
 static bool accepts_small_dot(const hy_op *op) {
     return accepts_small_bf16(op) && accepts_dot(op);

@@ -185,7 +185,7 @@ void cpu_mm_grouped_run(cpu_call *call, uint32_t worker, uint32_t workers) {
     job.order = w.order;
     if (call->variant->tag & MM_TAG_ROWS) job.scratch = w.scratch;
     const uint64_t groups = job.panels.groups, runs = w.head[0];
-    const uint64_t step = cpu_mm_groups_at_once(groups, runs, workers),
+    const uint64_t step = cpu_mm_groups_at_once(&job.panels, runs, workers),
                    steps = hy_div_up(groups, step);
     cpu_mm_enter(&job);
     cpu_taker taker = {call, worker, workers, 0};

@@ -27,7 +27,7 @@ static void read_matmul(mm_job *job, const cpu_call *call) {
     job->pairs = 1;
     const hy_tensor *out = &op->operand[HY_MATMUL_out];
     const hy_tensor *residual = &op->operand[HY_MATMUL_residual];
-    job->epilogue.out_dtype = out->dtype;
+    job->epilogue.out_dtype = out->dtype == HY_DTYPE_A8 ? HY_DTYPE_F32 : out->dtype;
     job->epilogue.residual_dtype = residual->dtype;
     job->out_stride[0] = cpu_bytes(out->dtype, out->stride[0]);
     if (job->residual) job->residual_stride = cpu_bytes(residual->dtype, residual->stride[0]);
@@ -104,6 +104,22 @@ const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t 
     return job->scratch;
 }
 
+/* a8: where a group's outputs wait for the others of their block. */
+static void place_floats(const mm_job *job, uint32_t group, mm_place *to) {
+    to->out = job->floats + group % job->panels.together * CPU_PANEL;
+    to->out_stride = job->panels.together * CPU_PANEL * sizeof *job->floats;
+}
+
+/* a8: of `rows` rows the block that the group completes, if it does. */
+static void put_blocks(const mm_job *job, uint32_t group, uint64_t row, uint32_t rows) {
+    const uint32_t together = job->panels.together, width = together * CPU_PANEL;
+    if ((group + 1) % together) return;
+    uint8_t *out = job->out + row * job->out_stride[0] +
+                   cpu_bytes(HY_DTYPE_A8, (uint64_t)(group / together) * width);
+    for (uint32_t i = 0; i < rows; i++, out += job->out_stride[0])
+        job->kernels->quantize(HY_DTYPE_F32, job->floats + i * width, width, out);
+}
+
 void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, uint32_t expert, const float *z,
                    const float *up, uint32_t group, uint64_t row, uint32_t rows) {
     mm_epilogue epilogue = job->epilogue;
@@ -118,7 +134,9 @@ void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, uint32_t expert
         if (job->residual)
             to.residual =
                 job->residual + row * to.residual_stride + cpu_bytes(e->residual_dtype, m);
+        if (job->floats) place_floats(job, group, &to);
         kernels->finish(e, z, up, m, outputs, rows, &to);
+        if (job->floats) put_blocks(job, group, row, rows);
         return;
     }
     for (uint32_t i = 0; i < rows; i++, z += CPU_PANEL) { /* of a grouped_matmul: no residual */
@@ -143,7 +161,8 @@ static void multiply_tile(const mm_job *job, const uint8_t *panels, uint32_t exp
 
 void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
                      uint32_t first, uint32_t count) {
-    multiply_tile(job, cpu_mm_group_panels(job, expert, group), expert, group, tile, first, count);
+    for (uint32_t g = group; g < group + job->panels.together; g++)
+        multiply_tile(job, cpu_mm_group_panels(job, expert, g), expert, g, tile, first, count);
 }
 
 /* ---- tiles over chunks that are unpacked once ---- */
@@ -151,7 +170,7 @@ void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const u
 enum { Z_STEP = MM_TILES * MM_MAX_WIDTH * CPU_PANEL };
 
 /* Rows [first, last) as tiles, and the groups of an expert that they are multiplied with: one, or two of one panel
- * each. */
+ * each, or those that are together. */
 typedef struct tile_list {
     const uint8_t *tiles;
     uint32_t first, last;
@@ -165,10 +184,11 @@ static uint32_t columns_at(const mm_job *job, const tile_list *list, uint32_t t)
 /* Outputs of the tile at row t are needed next. */
 static void expect_outputs(const mm_job *job, const tile_list *list, uint32_t t, mm_next *next) {
     if (job->order || job->pairs != 1) return;
-    const uint64_t group = cpu_bytes(job->epilogue.out_dtype, CPU_PANEL);
-    next->out = job->out + t * job->out_stride[0] + list->group * group;
+    const hy_dtype dtype = job->floats ? HY_DTYPE_A8 : (hy_dtype)job->epilogue.out_dtype;
+    next->out =
+        job->out + t * job->out_stride[0] + cpu_bytes(dtype, (uint64_t)list->group * CPU_PANEL);
     next->out_step = job->out_stride[0];
-    next->out_bytes = (uint32_t)(list->groups * group);
+    next->out_bytes = (uint32_t)cpu_bytes(dtype, list->groups * CPU_PANEL);
 }
 
 /* One or two chunks times tile i of the list, whose part for k begins at `at`. */
@@ -218,10 +238,10 @@ static void multiply_panels(const mm_job *job, const uint8_t *panel, uint32_t pa
 }
 
 static void multiply_wide(const mm_job *job, const uint8_t *panels, const tile_list *list) {
-    _Alignas(64) float z[2][Z_STEP];
+    _Alignas(64) float z[4][Z_STEP];
     const uint32_t columns = list->last - list->first, units = job->panels.units;
-    const uint32_t count = list->groups * units; /* panels, 1 or 2 */
-    const uint32_t at_once = job->kernels->wide_pair[job->panels.dtype] ? count : 1;
+    const uint32_t count = list->groups * units; /* panels: 1, 2 or 4 */
+    const uint32_t at_once = job->kernels->wide_pair[job->panels.dtype] ? HY_MIN(count, 2) : 1;
     const size_t bytes = hy_div_up(columns, job->widest) * job->widest * CPU_PANEL * sizeof **z;
     for (uint32_t i = 0; i < count; i++)
         memset(z[i], 0, bytes);
@@ -230,7 +250,8 @@ static void multiply_wide(const mm_job *job, const uint8_t *panels, const tile_l
     for (uint32_t t = list->first, at = 0; t < list->last;
          t += job->widest, at += job->widest * CPU_PANEL)
         for (uint32_t g = 0; g < list->groups; g++)
-            cpu_mm_finish(job, job->kernels, list->expert, z[g] + at, z[1] + at, list->group + g, t,
+            cpu_mm_finish(job, job->kernels, list->expert, z[g * units] + at,
+                          z[g * units + units - 1] + at, list->group + g, t,
                           columns_at(job, list, t));
 }
 
@@ -265,7 +286,7 @@ void cpu_mm_multiply_groups(const mm_job *job, uint32_t expert, uint32_t begin, 
         !job->scratch && job->panels.units == 1 && job->kernels->wide_pair[job->panels.dtype];
     tile_list list = {tiles, first, last, expert, begin, 1};
     for (; list.group < end; list.group += list.groups) {
-        list.groups = pairs ? HY_MIN(end - list.group, 2) : 1;
+        list.groups = pairs ? HY_MIN(end - list.group, 2) : job->panels.together;
         multiply_tiles(job, cpu_mm_group_panels(job, expert, list.group), list, last);
     }
 }

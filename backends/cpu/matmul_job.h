@@ -32,6 +32,8 @@ typedef struct mm_job {
     mm_epilogue epilogue;
     const float *bias; /* [E, N] or NULL */
     uint8_t *out;
+    float *
+        floats; /* where outputs are a8: one tile's, of the groups of a block, until all are there; else NULL */
     const uint8_t *residual;
     /* Output row i is pair order[i] (or i) = (t, p) of [T, P]: bytes between rows and within one. */
     const uint32_t *order;
@@ -56,7 +58,8 @@ static inline void cpu_mm_leave(const mm_job *job) {
 /* Smallest tile of the ISA for `columns` (at most the widest): index into width[]. */
 uint32_t cpu_mm_width_index(const mm_kernels *kernels, uint32_t columns);
 
-/* Outputs of `group` (16 of an expert) for output rows [first, first + count): the columns of one tile. */
+/* Outputs of `group` (16 of an expert), and of those together with it, for output rows [first, first + count): the
+ * columns of one tile. */
 void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const uint8_t *tile,
                      uint32_t first, uint32_t count);
 
@@ -64,10 +67,11 @@ void cpu_mm_multiply(const mm_job *job, uint32_t expert, uint32_t group, const u
 const uint8_t *cpu_mm_group_panels(const mm_job *job, uint32_t expert, uint32_t group);
 
 /* Groups that a worker takes at once, of `blocks` times `groups`: few enough for 8 items each; an even number of them
- * where there are more than one, for panels go in pairs. */
-static inline uint64_t cpu_mm_groups_at_once(uint64_t groups, uint64_t blocks, uint32_t workers) {
-    const uint64_t wanted = groups * blocks / (8 * (uint64_t)workers);
-    return wanted < 2 ? 1 : HY_MIN(wanted & ~1ull, (uint64_t)MM_GROUPS);
+ * where there are more than one, for panels go in pairs; as many as are together at least. */
+static inline uint64_t cpu_mm_groups_at_once(const cpu_panels *p, uint64_t blocks,
+                                             uint32_t workers) {
+    const uint64_t wanted = p->groups * blocks / (8 * (uint64_t)workers);
+    return wanted < 2 ? p->together : HY_MIN(wanted & ~1ull, (uint64_t)MM_GROUPS);
 }
 
 /* Outputs of an expert's groups [begin, end) for output rows [first, last); tiles: theirs. */
@@ -75,7 +79,7 @@ void cpu_mm_multiply_groups(const mm_job *job, uint32_t expert, uint32_t begin, 
                             const uint8_t *tiles, uint32_t first, uint32_t last);
 
 /* Finishes outputs of `group` of an expert, of `rows` output rows: z and, with glu, up (else ignored): 16 sums for
- * each. */
+ * each. Groups that are together are finished one after the other for the rows of one tile. */
 void cpu_mm_finish(const mm_job *job, const mm_kernels *kernels, uint32_t expert, const float *z,
                    const float *up, uint32_t group, uint64_t row, uint32_t rows);
 

@@ -474,7 +474,8 @@ cpu_panels cpu_panels_of(const hy_op *op) {
     const hy_tensor *w = &op->operand[cpu_weight_operand(op)];
     const bool grouped = op->kind == HY_OP_GROUPED_MATMUL;
     const bool glu = grouped ? op->grouped_matmul.glu : op->kind == HY_OP_MATMUL && op->matmul.glu;
-    cpu_panels p = {.dtype = (hy_dtype)w->dtype, .units = glu ? 2 : 1};
+    cpu_panels p = {.dtype = (hy_dtype)w->dtype, .units = glu ? 2 : 1, .together = 1};
+    if (op->kind == HY_OP_MATMUL && op->operand[HY_MATMUL_out].dtype == HY_DTYPE_A8) p.together = 2;
     p.experts = grouped ? w->dim[0] : 1;
     p.n = w->dim[grouped ? 1 : 0];
     p.k = w->dim[grouped ? 2 : 1];

@@ -48,12 +48,13 @@ enum {
 /* A weight operand as panels. */
 typedef struct cpu_panels {
     hy_dtype dtype;
-    uint32_t experts; /* 1 for a matrix */
-    uint32_t n, k;    /* rows of one expert, columns */
-    uint32_t m;       /* outputs: n, or n / 2 with glu */
-    uint32_t groups;  /* of 16 outputs: panels of one expert, or pairs of them with glu */
-    uint32_t units;   /* panels in a group: 1, or 2 with glu */
-    uint64_t bytes;   /* of one panel */
+    uint32_t experts;  /* 1 for a matrix */
+    uint32_t n, k;     /* rows of one expert, columns */
+    uint32_t m;        /* outputs: n, or n / 2 with glu */
+    uint32_t groups;   /* of 16 outputs: panels of one expert, or pairs of them with glu */
+    uint32_t units;    /* panels in a group: 1, or 2 with glu */
+    uint32_t together; /* groups that share blocks of outputs: 2 where they are a8, else 1 */
+    uint64_t bytes;    /* of one panel */
 } cpu_panels;
 
 /* Of the weight operand of an embed, matmul or grouped_matmul. */
@@ -73,9 +74,9 @@ static inline uint64_t cpu_group_offset(const cpu_panels *p, uint32_t expert, ui
  * its own node's. */
 static inline void cpu_group_share(const cpu_panels *p, uint32_t worker, uint32_t workers,
                                    uint64_t *begin, uint64_t *end) {
-    const uint64_t groups = (uint64_t)p->experts * p->groups;
-    *begin = groups * worker / workers;
-    *end = groups * (worker + 1) / workers;
+    const uint64_t blocks = (uint64_t)p->experts * p->groups / p->together;
+    *begin = blocks * worker / workers * p->together;
+    *end = blocks * (worker + 1) / workers * p->together;
 }
 
 /* Whether the last groups of every share are left to whoever comes first, so that no worker waits for one that was held
@@ -87,7 +88,7 @@ static inline bool cpu_leaves_groups(const cpu_panels *p, uint32_t workers) {
 /* How many groups that is, of a share. */
 static inline uint64_t cpu_groups_left(const cpu_panels *p, uint32_t workers, uint64_t begin,
                                        uint64_t end) {
-    return cpu_leaves_groups(p, workers) ? (end - begin) / 8 : 0;
+    return cpu_leaves_groups(p, workers) ? (end - begin) / p->together / 8 * p->together : 0;
 }
 
 /* The file's bytes of blocks [block, block + count) of one row (lane of a panel); plain types count

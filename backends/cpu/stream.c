@@ -109,7 +109,8 @@ static void stream_worker(void *context, uint32_t worker, uint32_t workers) {
 
 /* The file's layout as groups of rows. */
 static cpu_panels plain_groups(const hy_row_source *source) {
-    cpu_panels p = {.experts = 1, .units = 1, .bytes = source->row_bytes * CPU_PANEL};
+    cpu_panels p = {
+        .experts = 1, .units = 1, .together = 1, .bytes = source->row_bytes * CPU_PANEL};
     p.n = p.m = (uint32_t)source->rows;
     p.groups = (uint32_t)hy_div_up(source->rows, CPU_PANEL);
     return p;

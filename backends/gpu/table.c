@@ -4,10 +4,16 @@
 #include "base/num.h"
 #include "hal/host.h"
 
+/* Results of products are floats here. */
+static bool writes_blocks(const hy_op *op) {
+    return op->kind == HY_OP_MATMUL && op->operand[HY_MATMUL_out].dtype == HY_DTYPE_A8;
+}
+
 static bool fits(const gpu_device *device, const gpu_variant *variant, const hy_op *op) {
     const gpu_family *family = variant->family;
     return variant->kind == (hy_op_kind)op->kind &&
-           (variant->needs & ~device->limits.features) == 0 && gpu_args_hold(op, family->packed) &&
+           (variant->needs & ~device->limits.features) == 0 && !writes_blocks(op) &&
+           gpu_args_hold(op, family->packed) &&
            (!family->accepts || family->accepts(device, variant, op));
 }
 

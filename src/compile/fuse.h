@@ -21,7 +21,7 @@ bool hy_fuse_epilogue(hy_fuse *f, uint32_t node);    /* matmul + bias / act / re
 bool hy_fuse_combine(hy_fuse *f, uint32_t node);     /* combine + residual */
 bool hy_fuse_add_norm(hy_fuse *f, uint32_t node);    /* add + norm -> norm with residual and sum */
 bool hy_fuse_kv_write(hy_fuse *f, uint32_t node);    /* norms and ropes of q and k into kv_write */
-bool hy_fuse_quantize(hy_fuse *f, uint32_t node); /* a8 straight out of a norm, glu or attention */
+bool hy_fuse_quantize(hy_fuse *f, uint32_t node); /* a8 straight out of what makes x of a product */
 
 /* The node that makes a whole value (not a window), or NULL. */
 const hy_node *hy_fuse_maker(const hy_fuse *f, uint32_t value);

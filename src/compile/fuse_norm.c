@@ -64,6 +64,7 @@ static uint32_t quantizable_out(const hy_node *node) {
     const norm_of *s = norm_shape(node);
     if (s) return node->operand[s->out];
     if (node->kind == HY_OP_GLU) return node->operand[HY_GLU_out];
+    if (node->kind == HY_OP_MATMUL) return node->operand[HY_MATMUL_out];
     return node->kind == HY_OP_ATTENTION ? node->operand[HY_ATTENTION_out] : HY_NO_ID;
 }
 

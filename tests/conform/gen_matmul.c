@@ -81,6 +81,22 @@ static void variants(gen *g, hy_dtype w) {
     }
 }
 
+/* Results that the next product reads: blocks of two panels' rows. */
+static void quantized_out(gen *g, hy_dtype w) {
+    const uint32_t k = hy_dtype_get(w)->block > 32 ? 512 : 96;
+    static const uint32_t tokens[] = {1, 4, 7, 12, 33};
+    for (uint32_t i = 0; i < HY_COUNT_OF(tokens); i++) {
+        hy_op op = gen_op(HY_OP_MATMUL);
+        const bool glu = i % 2 == 0;
+        gen_set(&op, HY_MATMUL_x, HY_DTYPE_F32, HY_COUNTER_T, tokens[i], k, 0, 0);
+        gen_constant(&op, HY_MATMUL_w, w, (glu ? 64 : 32) * (1 + i), k, 0);
+        op.operand[HY_MATMUL_out].dtype = HY_DTYPE_A8;
+        op.matmul.act = HY_ACT_SILU;
+        op.matmul.glu = glu;
+        gen_emit(g, &op, "a8");
+    }
+}
+
 /* Weights that are not constant: rows in the file's layout, with gaps where they are plain numbers. */
 static void loose(gen *g, hy_dtype w) {
     bool quantized = hy_dtype_get(w)->quantized;
@@ -103,6 +119,7 @@ void gen_matmul(gen *g) {
             featured(g, w, &features[f], 1 + 6 * (f % 3), 16 + 5 * (f % 4), k);
         }
         variants(g, w);
+        if (hy_dtype_get(w)->quantized) quantized_out(g, w);
         loose(g, w);
     }
 }

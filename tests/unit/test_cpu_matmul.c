@@ -224,8 +224,9 @@ static float *rows_alone(const hy_op *op, void *const *operands, void *packed) {
     return want;
 }
 
-static void check_invariance(hy_dtype dtype, hy_dtype x, uint32_t most, uint32_t n, uint32_t k,
-                             bool glu) {
+/* out: float32, or a8: those quantized. */
+static void check_results(hy_dtype dtype, hy_dtype x, hy_dtype out, uint32_t most, uint32_t n,
+                          uint32_t k, bool glu) {
     const hy_op all = matmul_op(dtype, most, n, k, glu);
     const uint32_t m = all.operand[HY_MATMUL_out].dim[1];
     void *file = random_rows(dtype, n, k), *packed = pack(plain_variant(&all), &all, file);
@@ -233,22 +234,35 @@ static void check_invariance(hy_dtype dtype, hy_dtype x, uint32_t most, uint32_t
     hy_op op = all;
     op.operand[HY_MATMUL_x].dtype = (uint8_t)x;
     float *want = rows_alone(&op, p, packed);
+    const uint64_t row = bytes_of(out, m);
+    void *blocks = room(most * row);
+    hy_quantize_row(out, want, blocks, (uint64_t)most * m);
+    op.operand[HY_MATMUL_out].dtype = (uint8_t)out;
+    assert_non_null(plain_variant(&op));
     for (uint32_t t = 1; t <= most; t += t < 16 ? 1 : 7) {
         op.operand[HY_MATMUL_x].dim[0] = op.operand[HY_MATMUL_out].dim[0] = t;
         for (const cpu_variant *v = cpu_matmul_variants; v->name; v++) {
             if (!usable(v, &op) || (strstr(v->name, "generic") && t > 5)) continue;
-            p[HY_MATMUL_out] = poisoned(4 * (uint64_t)(t + 1) * m, 0xa5);
+            uint8_t *got = p[HY_MATMUL_out] = poisoned((t + 1) * row, 0xa5);
             run(v, &op, p, 1 + t % 3);
-            check_bits(p[HY_MATMUL_out], want, (uint64_t)t * m, v->name, t);
-            for (uint32_t i = 0; i < 4 * m; i++)
-                assert_int_equal(((uint8_t *)p[HY_MATMUL_out])[4 * (uint64_t)t * m + i], 0xa5);
-            free(p[HY_MATMUL_out]);
+            if (out == HY_DTYPE_F32)
+                check_bits(p[HY_MATMUL_out], want, (uint64_t)t * m, v->name, t);
+            if (memcmp(got, blocks, t * row)) fail_msg("%s, %u rows: other blocks", v->name, t);
+            for (uint64_t i = 0; i < row; i++)
+                assert_int_equal(got[t * row + i], 0xa5);
+            free(got);
         }
     }
     free(want);
+    free(blocks);
     free(file);
     free(packed);
     free(p[HY_MATMUL_x]);
+}
+
+static void check_invariance(hy_dtype dtype, hy_dtype x, uint32_t most, uint32_t n, uint32_t k,
+                             bool glu) {
+    check_results(dtype, x, HY_DTYPE_F32, most, n, k, glu);
 }
 
 static void test_bits_depend_on_the_row_alone(void **state) {
@@ -272,6 +286,19 @@ static void test_bits_of_many_rows(void **state) {
     check_invariance(HY_DTYPE_F32, HY_DTYPE_F32, 170, 34, 530, true);
     check_invariance(HY_DTYPE_F16, HY_DTYPE_F32, 100, 19, 531, false); /* made float32 first */
     check_invariance(HY_DTYPE_BF16, HY_DTYPE_F32, 100, 34, 530, true);
+    check_results(HY_DTYPE_Q4_0, HY_DTYPE_F32, HY_DTYPE_A8, 200, 192, 64, true);
+}
+
+static void test_blocks_of_results(void **state) {
+    (void)state;
+    for (size_t f = 0; f < HY_COUNT_OF(formats); f++) {
+        const uint32_t k = HY_MAX(hy_dtype_get(formats[f])->block, 64);
+        if (!hy_dtype_get(formats[f])->quantized) continue;
+        check_results(formats[f], HY_DTYPE_F32, HY_DTYPE_A8, 26, 192, k, true);
+        check_results(formats[f], HY_DTYPE_A8, HY_DTYPE_A8, 5, 32, 2 * k, false);
+    }
+    check_results(HY_DTYPE_Q8_0, HY_DTYPE_F32, HY_DTYPE_A8, 6, 64 * 97, 512,
+                  true); /* shares of 1 MB */
 }
 
 /* ---- float64 --------------------------------------------------------------------------------------- */
@@ -766,6 +793,7 @@ int main(void) {
         cmocka_unit_test(test_weights_in_the_files_layout),
         cmocka_unit_test(test_embed_is_exact),
         cmocka_unit_test(test_bits_of_many_rows),
+        cmocka_unit_test(test_blocks_of_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
