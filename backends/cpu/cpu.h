@@ -25,7 +25,8 @@ typedef enum cpu_isa {
     CPU_I8MM = 16,   /* NEON with smmla */
     CPU_SVE256 = 32, /* vectors of exactly 256 bits, with smmla */
     CPU_SVE512 = 64, /* of exactly 512 bits */
-    CPU_AMX = 128    /* tile registers, of int8 and bf16 */
+    CPU_AMX = 128,   /* tile registers, of int8 and bf16 */
+    CPU_AVX512_GFNI = 256
 } cpu_isa;
 
 typedef struct cpu_device {

@@ -27,6 +27,7 @@ static const isa_level levels[] = {
     {"generic", "x86-64", CPU_GENERIC},
     {"avx2", "avx2", CPU_AVX2},
     {"avx512", "avx512-vnni", CPU_AVX512},
+    {"avx512-gfni", "avx512-gfni", CPU_AVX512_GFNI},
     {"avx512-bf16", "avx512-bf16", CPU_AVX512_BF16},
     {"amx", "amx", CPU_AMX},
 #elif defined(__aarch64__)
@@ -88,6 +89,7 @@ uint32_t cpu_isa_detect(void) {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni"))
         isa |= CPU_AVX512;
+    if ((isa & CPU_AVX512) && __builtin_cpu_supports("gfni")) isa |= CPU_AVX512_GFNI;
     if ((isa & CPU_AVX512) && __builtin_cpu_supports("avx512bf16")) isa |= CPU_AVX512_BF16;
     if ((isa & CPU_AVX512_BF16) && __builtin_cpu_supports("avx512vbmi") && has_amx())
         isa |= CPU_AMX;

@@ -334,6 +334,9 @@ static float cost_avx512(const hy_op *op) {
 static float cost_avx512_small(const hy_op *op) {
     return cost(op, 280e3f);
 }
+static float cost_gfni_small(const hy_op *op) { /* less than without */
+    return cost(op, 300e3f);
+}
 /* Few rows are AVX-512's. */
 static float cost_amx(const hy_op *op) {
     const hy_tensor *x = &op->operand[op->kind == HY_OP_MATMUL ? HY_MATMUL_x : HY_GROUPED_MATMUL_x];
@@ -516,11 +519,19 @@ MM_TILE_DTYPES(ACCEPTS_TILE)
      .phase = {cpu_mm_grouped_sort, cpu_mm_grouped_fill, cpu_mm_grouped_run},                      \
      .workspace = cpu_mm_grouped_workspace, .cost = cost_dot},
 
+#define GFNI_SMALL(text)                                                                           \
+    {.name = "cpu.matmul." #text ".small.gfni",                                                    \
+     COMMON(MATMUL, CPU_AVX512 | CPU_AVX512_GFNI, 4, 16), .flags = FLAGS | HY_KERNEL_ROUNDS,       \
+     ORDERED(1), .accepts = accepts_small_##text, .phase = {run_small}, .streams = small_streams,  \
+     .workspace = small_workspace, .cost = cost_gfni_small, PANEL_CONSTANTS},
+
 const cpu_variant cpu_matmul_variants[] = {
 #if defined(__x86_64__)
     MM_TILE_DTYPES(TILE)
     BF16_DOT
     MM_BLOCK_DTYPES(AMX)
+    GFNI_SMALL(q2_k)
+    GFNI_SMALL(q3_k)
     MM_WEIGHT_DTYPES(AVX512)
     BOTH_ROWS(avx512, CPU_AVX512, 2)
     MM_WEIGHT_DTYPES(AVX2)

@@ -145,6 +145,8 @@ extern const mm_kernels cpu_mm_generic;
 extern const mm_kernels cpu_mm_avx2;
 /* CPU_AVX512. */
 extern const mm_kernels cpu_mm_avx512;
+/* CPU_AVX512_GFNI: tiles of up to 4 columns of formats of 2 and 3 bits, else nothing. */
+extern const mm_kernels cpu_mm_avx512_gfni;
 /* CPU_AVX512_BF16: matmul_dot.c, for bf16 alone and in another order. */
 extern const mm_kernels cpu_mm_avx512bf16;
 /* CPU_AMX: matmul_amx.c, block formats alone. */

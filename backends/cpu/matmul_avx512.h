@@ -45,6 +45,17 @@ CPU_INLINE __m512i pair_at(const uint8_t *pairs, int g, int to) {
     return moved;
 }
 
+/* Those fields alone, at bit 0: by a shift and a mask, or by gf2p8affineqb, which makes any bit of a byte of any
+ * others: bit i of the result is those of byte 7 - i of the matrix. */
+CPU_INLINE __m512i low_pairs(mm_format f, const uint8_t *pairs, int g) {
+    if (!f.gfni || g % 4 == 0) return _mm512_and_si512(pair_at(pairs, g, 0), _mm512_set1_epi8(3));
+    __m512i v = load_64(pairs + g / 4 * 64);
+    __asm__("vgf2p8affineqb $0, %1, %0, %0"
+            : "+v"(v)
+            : "v"(_mm512_set1_epi64((long long)(0x0102000000000000ull << g % 4 * 2))));
+    return v;
+}
+
 /* v + more where the bits plane has 1 for group g. */
 CPU_INLINE __m512i add_where(__m512i v, const uint8_t *bits, int g, __m512i more) {
     uint64_t word;
@@ -56,10 +67,9 @@ CPU_INLINE __m512i add_where(__m512i v, const uint8_t *bits, int g, __m512i more
 CPU_INLINE __m512i group(mm_format f, const uint8_t *sub, int g) {
     if (f.dtype == HY_DTYPE_Q8_0)
         return _mm512_xor_si512(load_64(sub + 64 * g), _mm512_set1_epi8((char)0x80));
-    if (f.dtype == HY_DTYPE_Q2_K) return _mm512_and_si512(pair_at(sub, g, 0), _mm512_set1_epi8(3));
+    if (f.dtype == HY_DTYPE_Q2_K) return low_pairs(f, sub, g);
     if (f.dtype == HY_DTYPE_Q3_K)
-        return add_where(_mm512_and_si512(pair_at(sub, g, 0), _mm512_set1_epi8(3)), sub + 128, g,
-                         _mm512_set1_epi8(4));
+        return add_where(low_pairs(f, sub, g), sub + 128, g, _mm512_set1_epi8(4));
     const __m512i both = load_64(sub + g % 4 * 64);
     const __m512i nibble =
         _mm512_and_si512(g < 4 ? both : _mm512_srli_epi16(both, 4), _mm512_set1_epi8(15));
@@ -503,6 +513,11 @@ CPU_INLINE void mm_wide_pair_blocks(mm_format f, const int n, const mm_unpacked 
     MM_UNROLL for (int first = 0; first < n; first += count)
         wide_blocks(f, (wide_part){n, 2, first, count}, u, tile, k, next, z, z_step);
 }
+
+/* Those whose arithmetic takes about as long as reading them. */
+#define MM_GFNI_FORMATS(X)                                                                         \
+    X(HY_DTYPE_Q2_K, q2_k, 320, 128, 8, 1, 1)                                                      \
+    X(HY_DTYPE_Q3_K, q3_k, 224, 192, 8, 1, 0)
 
 #define MM_WIDE 1
 #define MM_PAIR 12 /* columns of the tile that has functions for pairs of panels */

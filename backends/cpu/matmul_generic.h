@@ -115,8 +115,8 @@ CPU_INLINE void columns(mm_format f, const int n, int16_t (*w)[CPU_PANEL], const
                                                         int16_t(*w)[CPU_PANEL]) {                  \
         for (int i = 0; i < 32; i++)                                                               \
             for (int r = 0; r < CPU_PANEL; r++)                                                    \
-                w[i][r] = (int16_t)weight((mm_format){DTYPE, header, sub, subs, split, minima, 0}, \
-                                          from, r, i);                                             \
+                w[i][r] = (int16_t)weight(                                                         \
+                    (mm_format){DTYPE, header, sub, subs, split, minima, 0, 0}, from, r, i);       \
     }
 MM_BLOCK_FORMATS(MM_UNPACK)
 

@@ -9,6 +9,7 @@ static const mm_kernels *const tables[] = {
     &cpu_mm_avx2,
     &cpu_mm_avx512,
     &cpu_mm_amx,
+    &cpu_mm_avx512_gfni,
     [MM_TAG_TILE] = &cpu_mm_amx_bf16,
     [MM_TAG_DOT] = &cpu_mm_avx512bf16,
 #elif defined(__aarch64__)

@@ -16,6 +16,7 @@ typedef struct mm_format {
     int split;       /* 1: scales of 16 k each */
     int minima;      /* 1: offsets b */
     int unpacked;    /* 1: weights as in mm_unpacked; header, sub and subs mean nothing */
+    int gfni;        /* 1: pairs of bits by gf2p8affineqb */
 } mm_format;
 
 /* X(dtype, name, header, sub, subs, split, minima) */
@@ -254,12 +255,14 @@ enum { MM_SUM_BEGIN = 0 };
 
 /* ---- one function per format and width -------------------------------------------------------------- */
 
-#define MM_BLOCK_FUNCTION(DTYPE, name, header, sub, subs, split, minima, width)                    \
+#define MM_ANY_FUNCTION(DTYPE, name, header, sub, subs, split, minima, gfni, width)                \
     static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k,              \
                                const mm_ahead *ahead, float *z) {                                  \
-        mm_blocks((mm_format){DTYPE, header, sub, subs, split, minima, 0}, width, panel, tile, k,  \
-                  ahead, z);                                                                       \
+        mm_blocks((mm_format){DTYPE, header, sub, subs, split, minima, 0, gfni}, width, panel,     \
+                  tile, k, ahead, z);                                                              \
     }
+#define MM_BLOCK_FUNCTION(DTYPE, name, header, sub, subs, split, minima, width)                    \
+    MM_ANY_FUNCTION(DTYPE, name, header, sub, subs, split, minima, 0, width)
 #define MM_PLAIN_FUNCTION(DTYPE, name, width)                                                      \
     static void name##_##width(const uint8_t *panel, const uint8_t *tile, uint32_t k,              \
                                const mm_ahead *ahead, float *z) {                                  \
@@ -278,18 +281,19 @@ MM_PLAIN_FORMATS(MM_PLAIN_FUNCTIONS)
 #ifdef MM_WIDE
 #define MM_UNPACK_FUNCTION(DTYPE, name, header, sub, subs, split, minima)                          \
     static void unpack_##name(const uint8_t *panel, uint32_t k, mm_unpacked *out) {                \
-        mm_unpack((mm_format){DTYPE, header, sub, subs, split, minima, 0}, panel, k, out);         \
+        mm_unpack((mm_format){DTYPE, header, sub, subs, split, minima, 0, 0}, panel, k, out);      \
     }
 #define MM_WIDE_FUNCTION(DTYPE, name, split, minima, width)                                        \
     static void wide_##name##_##width(const mm_unpacked *u, const uint8_t *tile, uint32_t k,       \
                                       const mm_next *next, float *z) {                             \
-        mm_wide_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1}, width, u, tile, k, next, z); \
+        mm_wide_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1, 0}, width, u, tile, k, next,  \
+                       z);                                                                         \
     }
 #ifdef MM_PAIR
 #define MM_WIDE_PAIR_FUNCTION(DTYPE, name, split, minima)                                          \
     static void wide_pair_##name(const mm_unpacked *u, const uint8_t *tile, uint32_t k,            \
                                  const mm_next *next, float *z, uint64_t z_step) {                 \
-        mm_wide_pair_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1}, MM_PAIR, u, tile, k,    \
+        mm_wide_pair_blocks((mm_format){DTYPE, 0, 0, 0, split, minima, 1, 0}, MM_PAIR, u, tile, k, \
                             next, z, z_step);                                                      \
     }
 #define MM_PLAIN_PAIR_FUNCTION(DTYPE, name)                                                        \
@@ -533,6 +537,23 @@ static void finish(const mm_epilogue *e, const float *z, const float *up, uint32
 #define MM_WIDE_PAIR_ROW(DTYPE, name, header, sub, subs, split, minima)                            \
     [DTYPE] = MM_WIDE_PAIR_ENTRY(name),
 #define MM_PLAIN_PAIR_ROW(DTYPE, name) [DTYPE] = pair_##name,
+
+#ifdef MM_GFNI_FORMATS
+#define MM_GFNI_FUNCTIONS(DTYPE, name, header, sub, subs, split, minima)                           \
+    MM_ANY_FUNCTION(DTYPE, gfni_##name, header, sub, subs, split, minima, 1, 1)                    \
+    MM_ANY_FUNCTION(DTYPE, gfni_##name, header, sub, subs, split, minima, 1, 2)                    \
+    MM_ANY_FUNCTION(DTYPE, gfni_##name, header, sub, subs, split, minima, 1, 4)
+#define MM_GFNI_ROW(DTYPE, name, header, sub, subs, split, minima)                                 \
+    [DTYPE] = {gfni_##name##_1, gfni_##name##_2, gfni_##name##_4},
+MM_GFNI_FORMATS(MM_GFNI_FUNCTIONS)
+const mm_kernels cpu_mm_avx512_gfni = {
+    .width = {1, 2, 4},
+    .micro = {MM_GFNI_FORMATS(MM_GFNI_ROW)},
+    .fill = fill,
+    .finish = finish,
+    .quantize = quantize,
+};
+#endif
 
 const mm_kernels CPU_NAME(cpu_mm) = {
     .width = {MM_WIDTH_LIST},
