@@ -396,7 +396,7 @@ CPU_INLINE void plain_step(hy_dtype dtype, const int n, const int first, const i
     enum { AHEAD = 8 * MM_CHUNK };
     MM_UNROLL for (int l = 0; l < lanes; l++) {
         const uint64_t at = i + (uint64_t)l * MM_CHUNK;
-        if (lanes > 1) ask_ahead(dtype, panel, at + AHEAD, odd);
+        if (lanes > 1) ask_ahead(dtype, panel, at + AHEAD, odd, 2);
         MM_UNROLL for (int v = 0; v < count; v++) {
             const mm_floats w = plain_rows(dtype, panel, at, first + v, odd);
             mm_floats *sum = part + n * (count * l + v);

@@ -80,8 +80,18 @@ static uint64_t scratch_of(const hy_tensor *x, uint32_t workers) {
     return (hy_tensor_rows(x) + 4 * (uint64_t)workers) * x->dim[x->rank - 1];
 }
 
+/* An a8 out is stored by rows: results [T, M] wait behind the rest until they are complete. */
 uint64_t ref_matmul_scratch(const hy_op *op, uint32_t workers) {
-    return scratch_of(&op->operand[HY_MATMUL_x], workers);
+    const hy_tensor *out = &op->operand[HY_MATMUL_out];
+    const uint64_t results = out->dtype == HY_DTYPE_A8 ? hy_tensor_rows(out) * out->dim[1] : 0;
+    return scratch_of(&op->operand[HY_MATMUL_x], workers) + results;
+}
+
+static void emit_rows(const ref_call *c, const double *results, uint32_t worker, uint32_t workers) {
+    const uint32_t m = ref_inner(&c->o[HY_MATMUL_out]);
+    ref_sync(c, workers);
+    for (uint32_t t = worker; t < c->o[HY_MATMUL_out].n; t += workers)
+        ref_emit(c, HY_MATMUL_out, t, 0, m, results + (uint64_t)t * m, NULL);
 }
 
 void ref_matmul(const ref_call *c, uint32_t worker, uint32_t workers) {
@@ -91,6 +101,9 @@ void ref_matmul(const ref_call *c, uint32_t worker, uint32_t workers) {
     p.act = attr->act;
     p.glu = attr->glu;
     p.m_count = ref_inner(&c->o[HY_MATMUL_out]);
+    double *results = NULL;
+    if (c->o[HY_MATMUL_out].t->dtype == HY_DTYPE_A8 && !c->want)
+        results = c->scratch + scratch_of(c->o[HY_MATMUL_x].t, workers);
     load_x(c, &c->o[HY_MATMUL_x], worker, workers);
     const uint32_t begin = (uint32_t)((uint64_t)p.m_count * worker / workers);
     const uint32_t end = (uint32_t)((uint64_t)p.m_count * (worker + 1) / workers);
@@ -101,9 +114,13 @@ void ref_matmul(const ref_call *c, uint32_t worker, uint32_t workers) {
             ref_number y = product_at(&p, t, 0, m);
             y = ref_softcap(attr->softcap, ref_scale(attr->scale, y));
             if (residual) y = add(y, ref_value(residual, ref_at(residual, t) + m));
-            ref_emit(c, HY_MATMUL_out, t, m, 1, &y.value, &y.mag);
+            if (results)
+                results[(uint64_t)t * p.m_count + m] = y.value;
+            else
+                ref_emit(c, HY_MATMUL_out, t, m, 1, &y.value, &y.mag);
         }
     }
+    if (results) emit_rows(c, results, worker, workers);
 }
 
 uint64_t ref_grouped_matmul_scratch(const hy_op *op, uint32_t workers) {
