@@ -515,9 +515,7 @@ CPU_INLINE void mm_wide_pair_blocks(mm_format f, const int n, const mm_unpacked 
 }
 
 /* Those whose arithmetic takes about as long as reading them. */
-#define MM_GFNI_FORMATS(X)                                                                         \
-    X(HY_DTYPE_Q2_K, q2_k, 320, 128, 8, 1, 1)                                                      \
-    X(HY_DTYPE_Q3_K, q3_k, 224, 192, 8, 1, 0)
+#define MM_GFNI_FORMATS MM_PAIR_FORMATS
 
 #define MM_WIDE 1
 #define MM_PAIR 12 /* columns of the tile that has functions for pairs of panels */

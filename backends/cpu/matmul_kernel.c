@@ -19,15 +19,17 @@ typedef struct mm_format {
     int gfni;        /* 1: pairs of bits by gf2p8affineqb */
 } mm_format;
 
-/* X(dtype, name, header, sub, subs, split, minima) */
+/* X(dtype, name, header, sub, subs, split, minima); first those whose weights are pairs of bits. */
+#define MM_PAIR_FORMATS(X)                                                                         \
+    X(HY_DTYPE_Q2_K, q2_k, 320, 128, 8, 1, 1)                                                      \
+    X(HY_DTYPE_Q3_K, q3_k, 224, 192, 8, 1, 0)
 #define MM_BLOCK_FORMATS(X)                                                                        \
     X(HY_DTYPE_Q8_0, q8_0, 32, 512, 1, 0, 0)                                                       \
     X(HY_DTYPE_Q4_0, q4_0, 32, 256, 1, 0, 0)                                                       \
     X(HY_DTYPE_Q4_1, q4_1, 64, 256, 1, 0, 1)                                                       \
     X(HY_DTYPE_Q5_0, q5_0, 32, 320, 1, 0, 0)                                                       \
     X(HY_DTYPE_Q5_1, q5_1, 64, 320, 1, 0, 1)                                                       \
-    X(HY_DTYPE_Q2_K, q2_k, 320, 128, 8, 1, 1)                                                      \
-    X(HY_DTYPE_Q3_K, q3_k, 224, 192, 8, 1, 0)                                                      \
+    MM_PAIR_FORMATS(X)                                                                             \
     X(HY_DTYPE_Q4_K, q4_k, 256, 256, 8, 0, 1)                                                      \
     X(HY_DTYPE_Q5_K, q5_k, 256, 320, 8, 0, 1)                                                      \
     X(HY_DTYPE_Q6_K, q6_k, 288, 384, 8, 1, 0)                                                      \
