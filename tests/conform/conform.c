@@ -30,12 +30,13 @@ static conform_result *result_of(conform_report *report, const hy_kernel *kernel
     return r;
 }
 
-static hy_status run_kernel(walk *w, const conform_case *c, const hy_kernel *kernel) {
+static hy_status run_kernel(walk *w, const conform_case *c, const conform_constants *constants,
+                            const hy_kernel *kernel) {
     conform_result *r = result_of(w->report, kernel, (hy_op_kind)c->op.kind);
     if (!r) return hy_fail(HY_E_MEMORY, "no memory for a result");
     char failure[256];
     double worst = 0;
-    HY_TRY(conform_kernel(w->device, w->oracle, c, kernel, &worst, failure));
+    HY_TRY(conform_kernel(w->device, w->oracle, c, constants, kernel, &worst, failure));
     r->cases++;
     if (worst > r->worst) r->worst = worst;
     FILE *log = w->options->log;
@@ -61,11 +62,18 @@ static hy_status visit(void *user, const conform_case *c) {
         w->report->unsupported++;
         if (w->options->log && w->options->verbose) fprintf(w->options->log, "none %s\n", c->label);
     }
+    uint32_t asked = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (w->options->kernel && !strstr(kernels[i].name, w->options->kernel)) continue;
-        HY_TRY(run_kernel(w, c, &kernels[i]));
+        kernels[asked++] = kernels[i];
     }
-    return HY_OK;
+    if (asked == 0) return HY_OK;
+    conform_constants constants;
+    hy_status status = conform_constants_new(c, &constants);
+    for (uint32_t i = 0; i < asked && status == HY_OK; i++)
+        status = run_kernel(w, c, &constants, &kernels[i]);
+    conform_constants_free(&constants);
+    return status;
 }
 
 hy_status conform_run(hy_device *device, const conform_options *options, conform_report *report) {

@@ -44,6 +44,15 @@ HY_NODISCARD hy_status conform_cases(hy_op_kind kind, bool quick, conform_visit 
  * rows past them and stride gaps stay as they are. data: hy_tensor_bytes. */
 void conform_fill(const conform_case *c, uint32_t operand, const uint32_t *counters, void *data);
 
+/* The constants of a case, in the file's layout: made once, read by every kernel of the case and in every
+ * replay. conform_constants_free after either result. */
+enum { CONFORM_INPUT_POISON = 0xff }; /* NaNs, where rows and strides leave gaps */
+typedef struct conform_constants {
+    uint8_t *data[HY_MAX_OPERANDS]; /* NULL: not a constant */
+} conform_constants;
+HY_NODISCARD hy_status conform_constants_new(const conform_case *c, conform_constants *constants);
+void conform_constants_free(conform_constants *constants);
+
 typedef struct conform_options {
     const char *op;     /* NULL: all */
     const char *kernel; /* only kernels whose name contains this; NULL: all */
@@ -87,7 +96,8 @@ HY_NODISCARD hy_status conform_onnx(hy_device *device, const char *folder, FILE 
 
 /* One kernel on one case; failures are written to `failure` (empty: passed), *worst is raised. */
 HY_NODISCARD hy_status conform_kernel(hy_device *device, hy_device *oracle, const conform_case *c,
-                                      const hy_kernel *kernel, double *worst, char failure[256]);
+                                      const conform_constants *constants, const hy_kernel *kernel,
+                                      double *worst, char failure[256]);
 
 /* Compares one output with the oracle's. want NaN: not written by the op, then the bytes must be those of
  * `before`. Writes a line to `failure` on the first difference. */

@@ -209,3 +209,23 @@ void conform_fill(const conform_case *c, uint32_t operand, const uint32_t *count
         fill_floats(c, operand, rows, data);
     }
 }
+
+hy_status conform_constants_new(const conform_case *c, conform_constants *constants) {
+    const uint32_t full[HY_COUNTER_COUNT] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+    *constants = (conform_constants){{NULL}};
+    for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++) {
+        const hy_tensor *t = &c->op.operand[i];
+        if (t->dtype == HY_DTYPE_NONE || !t->constant) continue;
+        const uint64_t bytes = hy_tensor_bytes(t);
+        constants->data[i] = malloc(bytes);
+        if (!constants->data[i]) return hy_fail(HY_E_MEMORY, "no memory for a case");
+        memset(constants->data[i], CONFORM_INPUT_POISON, bytes);
+        conform_fill(c, i, full, constants->data[i]);
+    }
+    return HY_OK;
+}
+
+void conform_constants_free(conform_constants *constants) {
+    for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++)
+        free(constants->data[i]);
+}

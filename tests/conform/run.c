@@ -9,12 +9,13 @@
 #include "tests/conform/round.h"
 #include "tests/qemu.h"
 
-enum { ZONE = 256, OUTPUT_POISON = 0xa5, INPUT_POISON = 0xff, REPLAYS = 4 };
+enum { ZONE = 256, OUTPUT_POISON = 0xa5, INPUT_POISON = CONFORM_INPUT_POISON, REPLAYS = 4 };
 
 typedef struct slot {
     uint32_t role;
     uint64_t bytes;    /* in the file's layout */
-    uint8_t *data;     /* what the operand holds before a replay */
+    uint8_t *data;     /* what the operand holds before a replay; a constant's is the case's */
+    bool placed;       /* a constant that both devices hold */
     uint8_t *after;    /* what the device's buffer holds after it (outputs and states) */
     hy_buffer *buffer; /* red zone, contents, red zone */
     hy_view view;
@@ -26,6 +27,7 @@ typedef struct slot {
 typedef struct trial {
     hy_device *device, *oracle;
     const conform_case *c;
+    const conform_constants *constants;
     const hy_kernel *kernel;
     slot slot[HY_MAX_OPERANDS];
     hy_op oracle_op; /* x, or x and w, rounded as the kernel rounds */
@@ -61,7 +63,7 @@ static hy_status prepare_slot(trial *k, uint32_t i) {
     s->bytes = hy_tensor_bytes(t);
     uint64_t device_bytes =
         t->constant && k->kernel->constant[i].rows ? k->kernel->constant[i].bytes : s->bytes;
-    s->data = zeroed(s->bytes);
+    s->data = t->constant ? k->constants->data[i] : zeroed(s->bytes);
     s->after = zeroed(device_bytes + 2 * ZONE);
     if (!s->data || !s->after) return hy_fail(HY_E_MEMORY, "no memory for a case");
     if (written(s)) {
@@ -88,7 +90,7 @@ static void tear_down(trial *k) {
         slot *s = &k->slot[i];
         hy_buffer_free(s->buffer);
         hy_buffer_free(s->oracle_buffer);
-        free(s->data);
+        if (!k->c->op.operand[i].constant) free(s->data);
         free(s->after);
         free(s->want);
         free(s->mag);
@@ -117,8 +119,10 @@ static hy_status load_constant(trial *k, uint32_t i) {
     hy_status status =
         noise && back ? HY_OK : hy_fail(HY_E_MEMORY, "no memory for %s", k->c->label);
     hy_rng rng = hy_rng_seed(k->c->seed + 77);
-    for (uint64_t b = 0; status == HY_OK && b < s->bytes; b++)
-        noise[b] = (uint8_t)hy_rng_u32(&rng);
+    for (uint64_t b = 0; status == HY_OK && b < s->bytes; b += 4) {
+        const uint32_t word = hy_rng_u32(&rng);
+        memcpy(noise + b, &word, HY_MIN(s->bytes - b, sizeof word));
+    }
     if (status == HY_OK) status = pack_bytes(k, i, noise, s->view);
     if (status == HY_OK) {
         status = k->device->backend->unpack(k->device, &k->c->op, k->kernel, i, s->view, back);
@@ -167,12 +171,15 @@ static hy_status set_inputs(trial *k) {
     for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++) {
         slot *s = &k->slot[i];
         const hy_tensor *t = &k->c->op.operand[i];
-        if (!s->bytes) continue;
+        if (!s->bytes || s->placed) continue;
         bool output = s->role & HY_ROLE_OUT;
-        memset(s->data, output ? OUTPUT_POISON : INPUT_POISON, s->bytes);
-        if (!output) conform_fill(k->c, i, k->count, s->data);
+        if (!t->constant) {
+            memset(s->data, output ? OUTPUT_POISON : INPUT_POISON, s->bytes);
+            if (!output) conform_fill(k->c, i, k->count, s->data);
+        }
         HY_TRY(k->oracle->backend->write(s->oracle_buffer, 0, s->data, s->bytes));
-        if (t->constant && k->kernel->constant[i].rows) continue; /* packed once */
+        s->placed = t->constant;
+        if (t->constant && k->kernel->constant[i].rows) continue; /* load_constant packs it */
         memset(s->after, output ? OUTPUT_POISON : INPUT_POISON, s->bytes + 2 * ZONE);
         memcpy(s->after + ZONE, s->data, s->bytes);
         HY_TRY(k->device->backend->write(s->buffer, 0, s->after, s->bytes + 2 * ZONE));
@@ -419,13 +426,15 @@ static hy_status try_all(trial *k) {
 }
 
 hy_status conform_kernel(hy_device *device, hy_device *oracle, const conform_case *c,
-                         const hy_kernel *kernel, double *worst, char failure[256]) {
+                         const conform_constants *constants, const hy_kernel *kernel, double *worst,
+                         char failure[256]) {
     trial *k = calloc(1, sizeof *k);
     if (!k) return hy_fail(HY_E_MEMORY, "no memory for a trial");
     failure[0] = 0;
     *k = (trial){.device = device,
                  .oracle = oracle,
                  .c = c,
+                 .constants = constants,
                  .kernel = kernel,
                  .worst = worst,
                  .failure = failure};
