@@ -208,14 +208,8 @@ CPU_INLINE __m512i half_scales(mm_format f, const uint8_t *panel, int s, int hal
     return _mm512_and_si512(bytes_16(scales), _mm512_set1_epi32(15));
 }
 
-/* q2_k, q3_k: scales of both halves of sub-block s, as two int16 for each row. words: q3_k only. */
-CPU_INLINE __m512i scale_pairs(mm_format f, const uint8_t *panel, __m512i words, int s) {
-    if (f.dtype == HY_DTYPE_Q2_K) {
-        const uint8_t *scales = panel + 64 + 32 * s;
-        const __m512i high = _mm512_slli_epi32(bytes_16(scales + 16), 16);
-        return _mm512_ternarylogic_epi32(bytes_16(scales), high, _mm512_set1_epi32(0x000f000f),
-                                         0xa8); /* (low | high) & 15 */
-    }
+/* q3_k: scales of both halves of sub-block s, as two int16 for each row. */
+CPU_INLINE __m512i scale_pairs(__m512i words, int s) {
     const __m512i bytes = _mm512_broadcast_i32x4(
         s % 2 ? _mm_setr_epi8(2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15, -1)
               : _mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1));
@@ -289,17 +283,28 @@ CPU_INLINE void half_dots(mm_format f, const int n, const uint8_t *sub, const ui
     }
 }
 
+/* MM_SUM_BEGIN + both sums times their scales. q2_k's scales are int32 as they come, and 0 times what is above
+ * a sum's 16 bits is 0; q3_k's come in pairs. */
+CPU_INLINE __m512i two_scaled(__m512i first, __m512i second, __m512i scale0, __m512i scale1) {
+    const __m512i begin = _mm512_set1_epi32(MM_SUM_BEGIN);
+    return _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(begin, first, scale0), second, scale1);
+}
+CPU_INLINE __m512i pair_scaled(__m512i first, __m512i second, __m512i scales) {
+    return _mm512_dpwssd_epi32(
+        _mm512_set1_epi32(MM_SUM_BEGIN),
+        _mm512_mask_blend_epi16(0xaaaaaaaau, first, _mm512_slli_epi32(second, 16)), scales);
+}
+
 /* q2_k, q3_k: isum + MM_SUM_BEGIN of 32 k. Few columns multiply sums with scales, many have weights multiplied. */
 CPU_INLINE void scaled_dots(mm_format f, const int n, const uint8_t *panel, const uint8_t *sub,
                             const uint8_t *x, __m512i words, int s, __m512i *isum) {
     if (n < MM_NARROW) {
         __m512i dot[2][MM_NARROW]; /* 16 bits hold them */
-        const __m512i scales = scale_pairs(f, panel, words, s);
         half_dots(f, n, sub, x, dot);
-        MM_UNROLL for (int c = 0; c < n; c++) isum[c] = _mm512_dpwssd_epi32(
-            _mm512_set1_epi32(MM_SUM_BEGIN),
-            _mm512_mask_blend_epi16(0xaaaaaaaau, dot[0][c], _mm512_slli_epi32(dot[1][c], 16)),
-            scales);
+        MM_UNROLL for (int c = 0; c < n; c++) isum[c] =
+            f.dtype == HY_DTYPE_Q2_K ? two_scaled(dot[0][c], dot[1][c], half_scales(f, panel, s, 0),
+                                                  half_scales(f, panel, s, 1))
+                                     : pair_scaled(dot[0][c], dot[1][c], scale_pairs(words, s));
         return;
     }
     mm_products products;
