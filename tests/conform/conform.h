@@ -44,9 +44,10 @@ HY_NODISCARD hy_status conform_cases(hy_op_kind kind, bool quick, conform_visit 
  * rows past them and stride gaps stay as they are. data: hy_tensor_bytes. */
 void conform_fill(const conform_case *c, uint32_t operand, const uint32_t *counters, void *data);
 
+enum { CONFORM_INPUT_POISON = 0xff }; /* NaNs, where rows and strides leave gaps */
+
 /* The constants of a case, in the file's layout: made once, read by every kernel of the case and in every
  * replay. conform_constants_free after either result. */
-enum { CONFORM_INPUT_POISON = 0xff }; /* NaNs, where rows and strides leave gaps */
 typedef struct conform_constants {
     uint8_t *data[HY_MAX_OPERANDS]; /* NULL: not a constant */
 } conform_constants;

@@ -211,7 +211,7 @@ void conform_fill(const conform_case *c, uint32_t operand, const uint32_t *count
 }
 
 hy_status conform_constants_new(const conform_case *c, conform_constants *constants) {
-    const uint32_t full[HY_COUNTER_COUNT] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+    const uint32_t counters[HY_COUNTER_COUNT] = {0}; /* constants have none */
     *constants = (conform_constants){{NULL}};
     for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++) {
         const hy_tensor *t = &c->op.operand[i];
@@ -220,7 +220,7 @@ hy_status conform_constants_new(const conform_case *c, conform_constants *consta
         constants->data[i] = malloc(bytes);
         if (!constants->data[i]) return hy_fail(HY_E_MEMORY, "no memory for a case");
         memset(constants->data[i], CONFORM_INPUT_POISON, bytes);
-        conform_fill(c, i, full, constants->data[i]);
+        conform_fill(c, i, counters, constants->data[i]);
     }
     return HY_OK;
 }
