@@ -15,7 +15,6 @@ typedef struct slot {
     uint32_t role;
     uint64_t bytes;    /* in the file's layout */
     uint8_t *data;     /* what the operand holds before a replay; a constant's is the case's */
-    bool placed;       /* a constant that both devices hold */
     uint8_t *after;    /* what the device's buffer holds after it (outputs and states) */
     hy_buffer *buffer; /* red zone, contents, red zone */
     hy_view view;
@@ -139,6 +138,20 @@ static hy_status load_constant(trial *k, uint32_t i) {
     return status == HY_OK ? pack_bytes(k, i, s->data, s->view) : status;
 }
 
+/* The device's buffer of an operand that is not packed: s->data between red zones. */
+static hy_status write_zoned(trial *k, slot *s, uint8_t poison) {
+    memset(s->after, poison, s->bytes + 2 * ZONE);
+    memcpy(s->after + ZONE, s->data, s->bytes);
+    return k->device->backend->write(s->buffer, 0, s->after, s->bytes + 2 * ZONE);
+}
+
+/* Once: replays read it again. */
+static hy_status place_constant(trial *k, uint32_t i) {
+    slot *s = &k->slot[i];
+    HY_TRY(k->oracle->backend->write(s->oracle_buffer, 0, s->data, s->bytes));
+    return k->kernel->constant[i].rows ? load_constant(k, i) : write_zoned(k, s, INPUT_POISON);
+}
+
 /* ---- the op on the same rounded operands ---- */
 
 /* The oracle's operand becomes what the kernel rounds it to. */
@@ -170,19 +183,13 @@ static hy_status set_inputs(trial *k) {
     HY_TRY(k->oracle->backend->write(k->oracle_counters, 0, k->count, sizeof k->count));
     for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++) {
         slot *s = &k->slot[i];
-        const hy_tensor *t = &k->c->op.operand[i];
-        if (!s->bytes || s->placed) continue;
+        if (!s->bytes || k->c->op.operand[i].constant) continue;
         bool output = s->role & HY_ROLE_OUT;
-        if (!t->constant) {
-            memset(s->data, output ? OUTPUT_POISON : INPUT_POISON, s->bytes);
-            if (!output) conform_fill(k->c, i, k->count, s->data);
-        }
+        const uint8_t poison = output ? OUTPUT_POISON : INPUT_POISON;
+        memset(s->data, poison, s->bytes);
+        if (!output) conform_fill(k->c, i, k->count, s->data);
         HY_TRY(k->oracle->backend->write(s->oracle_buffer, 0, s->data, s->bytes));
-        s->placed = t->constant;
-        if (t->constant && k->kernel->constant[i].rows) continue; /* load_constant packs it */
-        memset(s->after, output ? OUTPUT_POISON : INPUT_POISON, s->bytes + 2 * ZONE);
-        memcpy(s->after + ZONE, s->data, s->bytes);
-        HY_TRY(k->device->backend->write(s->buffer, 0, s->after, s->bytes + 2 * ZONE));
+        HY_TRY(write_zoned(k, s, poison));
     }
     return HY_OK;
 }
@@ -395,9 +402,7 @@ static hy_status prepare(trial *k) {
     set_counts(k, 0);
     HY_TRY(set_inputs(k));
     for (uint32_t i = 0; i < HY_MAX_OPERANDS; i++) {
-        if (k->slot[i].bytes && k->c->op.operand[i].constant && k->kernel->constant[i].rows) {
-            HY_TRY(load_constant(k, i));
-        }
+        if (k->slot[i].bytes && k->c->op.operand[i].constant) HY_TRY(place_constant(k, i));
     }
     return HY_OK;
 }
